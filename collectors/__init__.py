@@ -1,0 +1,1 @@
+"""One module per thing watched; ``BUILTIN`` lists their classes."""

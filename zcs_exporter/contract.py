@@ -1,0 +1,356 @@
+"""What the author of a collector imports.
+
+A collector is a class with ``name``, ``metrics`` and ``async collect()``. It is given its own frozen
+configuration, a ``Host`` and a ``Clock``, and returns everything it knows now. Durations are float
+seconds, sizes integer bytes, ratios 0 to 1, and times seconds since the epoch, everywhere.
+"""
+
+import errno
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from zcs_exporter.durations import parse_duration
+from zcs_exporter.text import one_line
+
+
+class Kind(StrEnum):
+    """The Prometheus type of a metric family."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    SUMMARY = "summary"
+    UNTYPED = "untyped"
+
+
+class EvidenceKind(StrEnum):
+    """What an evidence entry names; the privacy switches decide by it who may see it."""
+
+    ACCOUNT = "account"
+    ADDRESS = "address"
+    DOMAIN = "domain"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceItem:
+    """One name behind a number: who, where or what, and how often.
+
+    Attributes:
+        kind: Decides who may see it.
+        value: At most 128 printable characters, whatever was passed in.
+        count: How often; None where counting makes no sense.
+    """
+
+    kind: EvidenceKind
+    value: str
+    count: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", one_line(self.value))
+
+
+Evidence = tuple[EvidenceItem, ...]
+"""Top entries first, ten at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family that a collector may publish.
+
+    Attributes:
+        name: Full name as exposed, counters with ``_total``.
+        kind: Its Prometheus type.
+        help: One sentence; the unit is in the name.
+        labels: Label names in order. Their values are bounded: no address, account, domain or message text.
+        max_series: More series than this are dropped and counted.
+        prefix_only: ``name`` is a prefix whose rest is only known at run time, as for
+            ``mysql_global_status_*``; samples come from ``named(suffix)``.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    max_series: int = 200
+    prefix_only: bool = False
+    declared_as: "Metric | None" = field(default=None, compare=False, repr=False)
+
+    def sample(self, value: float, *, suffix: str = "", evidence: Evidence = (), **labels: str) -> "Sample":
+        """Return a fully labelled sample.
+
+        Args:
+            value: Current value in the base unit.
+            suffix: ``_count`` or ``_sum`` for a summary.
+            evidence: Who is behind the value, for alerts on it.
+            labels: Exactly the declared labels.
+
+        Raises:
+            TypeError: The label names are not the declared ones.
+        """
+        try:
+            values = tuple(one_line(labels[name]) for name in self.labels)
+        except KeyError as exc:
+            raise TypeError(f"{self.name}: label {exc} is missing") from exc
+        if len(labels) != len(self.labels):
+            raise TypeError(f"{self.name}: labels {sorted(labels)} given, {list(self.labels)} declared")
+        return Sample(self, values, float(value), suffix, evidence)
+
+    def named(self, rest: str, help_text: str | None = None, labels: tuple[str, ...] | None = None) -> "Metric":
+        """Return the member of a ``prefix_only`` family called ``name + rest``."""
+        if not self.prefix_only:
+            raise TypeError(f"{self.name} is not a prefix")
+        return Metric(
+            self.name + rest,
+            self.kind,
+            self.help if help_text is None else help_text,
+            self.labels if labels is None else labels,
+            self.max_series,
+            declared_as=self,
+        )
+
+    @property
+    def declaration(self) -> "Metric":
+        """The metric as the collector declares it in ``metrics``."""
+        return self.declared_as or self
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of one series, made by ``Metric.sample``.
+
+    Attributes:
+        labels: Values in the order of ``metric.labels``.
+    """
+
+    metric: Metric
+    labels: tuple[str, ...]
+    value: float
+    suffix: str = ""
+    evidence: Evidence = ()
+
+    def label_map(self) -> dict[str, str]:
+        """Return the labels as a new dictionary."""
+        return dict(zip(self.metric.labels, self.labels, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened once, such as a service that stopped.
+
+    Attributes:
+        name: An event declared in ``alerts/*.yaml``.
+        at: When, in seconds since the epoch.
+        labels: Bounded values that fill the placeholders of the event's summary.
+    """
+
+    name: str
+    at: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence = ()
+
+
+class Reason(StrEnum):
+    """Why something could not be looked at; the ``reason`` label of the error counter."""
+
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    PERMISSION = "permission"
+    PARSE = "parse"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Part of the answer is missing or second best, and the rest is still true.
+
+    Attributes:
+        message: What is lost, naming the place.
+        remedy: What an administrator can do, empty where nothing helps.
+    """
+
+    reason: Reason
+    message: str
+    remedy: str = ""
+
+
+Finding = Sample | Event | Shortfall
+
+
+class CollectError(Exception):
+    """The data could not be obtained or understood.
+
+    Attributes:
+        reason: For the error counter.
+        remedy: What an administrator can do, empty where nothing helps.
+    """
+
+    def __init__(self, reason: Reason, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class NotOnThisHost(Exception):  # noqa: N818 - an outcome of its own, neither success nor error
+    """What the collector watches does not exist on this host; the message says what was looked for."""
+
+
+GRANT = (
+    "run as a member of group zimbra with CAP_DAC_READ_SEARCH "
+    "(systemd: SupplementaryGroups=zimbra, AmbientCapabilities=CAP_DAC_READ_SEARCH)"
+)
+"""The one grant that every permission error asks for."""
+
+
+def os_error(exc: OSError, doing: str) -> CollectError:
+    """Return the ``CollectError`` for a failed system call, ``doing`` saying what was being done."""
+    detail = exc.strerror or str(exc) or type(exc).__name__
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return CollectError(Reason.PERMISSION, f"{doing}: {detail}", GRANT)
+    if isinstance(exc, TimeoutError):
+        return CollectError(Reason.TIMEOUT, f"{doing}: {detail}")
+    return CollectError(Reason.UNAVAILABLE, f"{doing}: {detail}")
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Turn an ``OSError`` inside into a ``CollectError`` that says what was being done."""
+    try:
+        yield
+    except OSError as exc:
+        raise os_error(exc, what) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clocks a component may look at; tests pass their own.
+
+    Attributes:
+        wall: Seconds since the epoch.
+        monotonic: Seconds that never step.
+    """
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0, le=366 * 86400)]
+"""Seconds, written ``15s``, ``10m``, ``24h`` or ``7d``."""
+
+
+class Section(BaseModel):
+    """A part of the configuration file: frozen, unknown keys refused, no coercion between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CollectorConfig(Section):
+    """The two options that every collector has.
+
+    Attributes:
+        enabled: ``auto`` leaves the collector out where its subject does not exist; ``true`` makes that a failure.
+        interval: Seconds between two rounds; None for the collector's own.
+    """
+
+    enabled: bool | Literal["auto"] = "auto"
+    interval: Annotated[Duration, Field(ge=1)] | None = None
+
+
+class Collector(Protocol):
+    """Something that can be asked, now and then, for the current values of its metrics.
+
+    Attributes:
+        name: As in the configuration file and in the ``collector`` label.
+        metrics: All families it may publish; the runner refuses others.
+        interval: Seconds between two rounds unless configured.
+        config_class: Its section of the configuration file.
+    """
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    interval: ClassVar[float]
+    config_class: ClassVar[type[CollectorConfig]]
+
+    async def collect(self) -> Sequence[Finding]:
+        """Return every current sample, and the events since the last call.
+
+        Raises:
+            CollectError: The data could not be obtained or understood. The last good samples
+                stay published until they are older than four intervals.
+            NotOnThisHost: The subject does not exist here.
+        """
+        ...
+
+
+@runtime_checkable
+class Durable(Protocol):
+    """A collector with counters or history that must survive a restart.
+
+    Both methods are called on the event loop, never while ``collect`` is between two awaits of
+    the same change: touch durable state only outside threads.
+    """
+
+    def restore(self, saved: Mapping[str, str]) -> None:
+        """Take over what an earlier process saved; called once, before anything else."""
+        ...
+
+    def changes(self) -> Mapping[str, str | None]:
+        """Return the rows that changed since the last call, None for a row to delete.
+
+        They are committed in one transaction with the log positions of the same moment.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogBlock:
+    """Whole lines of one log, in order.
+
+    Attributes:
+        path: The log's name on the host, whichever file the lines came from.
+        data: Lines, each ended by one newline. A line over 64 KiB is cut to that, NUL bytes are kept,
+            the text need not be valid UTF-8.
+        offset: Position of the first byte in its file.
+        live: False for lines written before the daemon could have seen them: they count, but
+            nobody is alarmed for what is over.
+    """
+
+    path: str
+    data: bytes
+    offset: int
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LogSubscription:
+    """A collector's wish to see the lines of one log.
+
+    Attributes:
+        path: The log's name on the host.
+        feed: Called on the event loop with each block; must be quick and must not raise.
+    """
+
+    path: str
+    feed: Callable[[LogBlock], None]
+
+
+@runtime_checkable
+class LogFed(Protocol):
+    """A collector that reads logs; ``collect`` runs within a second of new lines as well as on its interval."""
+
+    def subscriptions(self) -> Sequence[LogSubscription]:
+        """Return the logs to follow; asked once at start."""
+        ...
+
+
+CollectorFactory = Callable[[Any, Any, Clock], Collector]
+"""A collector class called with its configuration, the Host and a Clock."""

@@ -1,0 +1,254 @@
+"""The one object through which collectors reach the host.
+
+Every path is the host's own; ``Host`` puts the configured root before it. Nothing here starts a
+program or writes. Calls raise ``OSError`` as the system does; ``contract.doing`` turns that into a
+``CollectError``.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pymysql
+import pymysql.connections
+
+from zcs_exporter.installation import Installation
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process as ``/proc/PID`` shows it without special rights.
+
+    Attributes:
+        comm: Command name, at most 15 characters.
+        state: One letter; ``Z`` is a zombie.
+        start_ticks: Clock ticks from boot to its start: with ``pid`` it names one process for ever.
+        argv: Command line; empty for kernel threads and zombies.
+    """
+
+    pid: int
+    ppid: int
+    comm: str
+    state: str
+    start_ticks: int
+    argv: tuple[str, ...]
+
+    @property
+    def alive(self) -> bool:
+        """False for a zombie or a process that is being torn down."""
+        return self.state not in "ZXx"
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemUsage:
+    """What statvfs tells of a mounted file system, sizes in bytes.
+
+    ``blocks == 0`` means the kernel does not know; ``files == 0`` that it has no fixed number of inodes.
+    """
+
+    block_size: int
+    blocks: int
+    blocks_free: int
+    blocks_available: int
+    files: int
+    files_free: int
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlLogin:
+    """Where and as whom to reach a MySQL server; ``socket`` is the host's own path."""
+
+    socket: str
+    user: str
+    password: str
+    timeout: float = 5.0
+
+
+MysqlConnection = pymysql.connections.Connection
+
+
+class Host:
+    """A host to examine: this one, or one whose root lies below a directory.
+
+    Attributes:
+        root: Directory that stands for the host's ``/``.
+        zcs: What the ZCS installation on it says about itself.
+    """
+
+    def __init__(self, root: str = "/", zimbra_home: str = "/opt/zimbra") -> None:
+        self.root = root.rstrip("/")
+        self.zcs = Installation(self, zimbra_home)
+
+    def path(self, path: str) -> str:
+        """Return where the host's absolute ``path`` is found from here."""
+        return self.root + path
+
+    def open(self, path: str) -> int:
+        """Open a regular file for reading and return its descriptor.
+
+        A FIFO or device never blocks or answers: anything but a regular file is refused with
+        ``EISDIR`` or ``EINVAL``.
+        """
+        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if not stat.S_ISREG(mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def read(self, path: str, limit: int = 1 << 20) -> bytes:
+        """Return the content of a regular file.
+
+        Raises:
+            OSError: It cannot be read, is not a regular file (``EINVAL``, ``EISDIR``) or is longer
+                than ``limit`` bytes (``EFBIG``).
+        """
+        descriptor = self.open(path)
+        try:
+            parts = []
+            left = limit + 1
+            while left and (part := os.read(descriptor, left)):
+                parts.append(part)
+                left -= len(part)
+        finally:
+            os.close(descriptor)
+        if not left:
+            raise OSError(errno.EFBIG, f"longer than {limit} bytes", path)
+        return b"".join(parts)
+
+    def read_text(self, path: str, limit: int = 1 << 20) -> str:
+        """Return ``read`` as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.read(path, limit).decode("utf-8", "replace")
+
+    def stat(self, path: str) -> os.stat_result:
+        """Return the status of what ``path`` leads to."""
+        return os.stat(self.path(path))
+
+    def exists(self, path: str) -> bool:
+        """Whether ``path`` leads to something; True also where we may not look."""
+        try:
+            self.stat(path)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def scandir(self, path: str) -> Iterator[os.DirEntry[str]]:
+        """Iterate over a directory; entries carry rooted paths, names are the host's."""
+        with os.scandir(self.path(path)) as entries:
+            yield from entries
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+        return os.listdir(self.path(path))
+
+    def statvfs(self, mountpoint: str) -> FilesystemUsage:
+        """Return the usage of the file system mounted there; may hang with its server."""
+        answer = os.statvfs(self.path(mountpoint))
+        return FilesystemUsage(
+            block_size=answer.f_frsize,
+            blocks=answer.f_blocks,
+            blocks_free=answer.f_bfree,
+            blocks_available=answer.f_bavail,
+            files=answer.f_files,
+            files_free=answer.f_ffree,
+            read_only=bool(answer.f_flag & os.ST_RDONLY),
+        )
+
+    def boot_time(self) -> float:
+        """Return when the host's kernel started, in seconds since the epoch."""
+        for line in self.read_text("/proc/stat").splitlines():
+            if line.startswith("btime "):
+                return float(line.split()[1])
+        raise OSError(errno.ENODATA, "no btime line", "/proc/stat")
+
+    def process(self, pid: int) -> Process | None:
+        """Return the process with this number; None when there is none or it may not be seen."""
+        try:
+            status = self.read_text(f"/proc/{pid}/stat")
+            argv = self.read(f"/proc/{pid}/cmdline", 1 << 21)
+        except OSError:
+            return None
+        return parse_process(pid, status, argv)
+
+    def processes(self) -> list[Process]:
+        """Return every process that can be seen.
+
+        Raises:
+            OSError: ``/proc`` cannot be listed.
+        """
+        found = (self.process(int(name)) for name in self.listdir("/proc") if name.isdecimal())
+        return [process for process in found if process is not None]
+
+    def connect_mysql(self, login: MysqlLogin) -> MysqlConnection:
+        """Connect to a MySQL server through its unix socket.
+
+        Raises:
+            pymysql.err.MySQLError: The server refused or did not answer.
+        """
+        with self.reachable_socket(login.socket) as reachable:
+            return pymysql.connect(
+                unix_socket=reachable,
+                user=login.user,
+                password=login.password,
+                connect_timeout=max(1, round(login.timeout)),
+                read_timeout=login.timeout,
+                write_timeout=login.timeout,
+                ssl_disabled=True,  # over a unix socket TLS costs 20 ms a connect and protects nothing
+                autocommit=True,
+                local_infile=False,
+            )
+
+    def reachable_socket(self, path: str) -> "SocketPath":
+        """Return a context manager for a name short enough to connect to (``sun_path`` holds 107 bytes)."""
+        return SocketPath(self.path(path))
+
+
+class SocketPath:
+    """A unix socket's path, through ``/proc/self/fd`` where it is too long for ``connect``."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._directory: int | None = None
+
+    def __enter__(self) -> str:
+        if len(os.fsencode(self._path)) <= 107:
+            return self._path
+        directory, name = os.path.split(self._path)
+        self._directory = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._directory}/{name}"
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._directory is not None:
+            os.close(self._directory)
+
+
+def parse_process(pid: int, status: str, cmdline: bytes) -> Process | None:
+    """Parse ``/proc/PID/stat`` and ``cmdline``; None where stat is not as proc(5) describes."""
+    # 4711 (amavisd (master)) S 1 4711 ... : the name may hold blanks and brackets, so cut at the last one.
+    start, end = status.find("("), status.rfind(")")
+    fields = status[end + 1 :].split()
+    try:
+        return Process(
+            pid=pid,
+            ppid=int(fields[1]),
+            comm=status[start + 1 : end],
+            state=fields[0],
+            start_ticks=int(fields[19]),
+            argv=tuple(part.decode("utf-8", "replace") for part in cmdline.rstrip(b"\0").split(b"\0"))
+            if cmdline
+            else (),
+        )
+    except (IndexError, ValueError):
+        return None
