@@ -1,6 +1,7 @@
 """One call that may hang, off the event loop."""
 
 import asyncio
+import concurrent.futures
 import threading
 import time
 from collections.abc import Callable
@@ -37,29 +38,19 @@ class BlockingCall:
         """
         if self._since is not None:
             raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {self.hung_for:.0f} s")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def finish(result: T | None, error: BaseException | None) -> None:
-            self._since = None
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]  # None is T where function returns None
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        answer.set_running_or_notify_cancel()  # the thread goes on even if nobody waits any more
 
         def run() -> None:
-            result, error = None, None
             try:
                 result = function()
             except BaseException as exc:  # noqa: BLE001 - handed to the caller, whatever it is
-                error = exc
-            try:
-                loop.call_soon_threadsafe(finish, result, error)
-            except RuntimeError:
-                pass  # the loop has ended; nobody waits for this any more
+                self._since = None
+                answer.set_exception(exc)
+            else:
+                self._since = None
+                answer.set_result(result)
 
         self._since = time.monotonic()
         threading.Thread(target=run, name=self._what, daemon=True).start()
-        return await future
+        return await asyncio.wrap_future(answer)

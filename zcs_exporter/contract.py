@@ -240,6 +240,8 @@ class Clock:
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, int):
+        raise ValueError(f"{value} has no unit; write it like {value}s")  # noqa: TRY004 - for pydantic
     return parse_duration(value) if isinstance(value, str) else value
 
 

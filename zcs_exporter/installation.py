@@ -6,8 +6,10 @@ Source: ``conf/localconfig.xml``, ``conf/stats.conf``, ``log/.zmcontrol.cache``,
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from zcs_exporter.contract import CollectError
 from zcs_exporter.localconfig import Localconfig, parse_localconfig
 
 if TYPE_CHECKING:
@@ -19,6 +21,31 @@ ALIASES = frozenset({"service", "zimbra", "zimbraAdmin", "zimlet"})
 """Service names that only repeat ``mailbox``."""
 
 _SERVICE = re.compile(r"[a-z][A-Za-z0-9-]{1,31}")
+
+# 1396966823: INSTALLED zimbra-core-8.0.7_GA_6021.RHEL6_64-20140408123911.x86_64.rpm
+_HISTORY_LINE = re.compile(r"(\d{1,12}): ([A-Z]+) (\S.*)")
+# zimbra-core-8.0.7_GA_6021.RHEL6_64-20140408123911.x86_64.rpm, zimbra-core_8.7.0.GA.1659.UBUNTU14.64_amd64.deb,
+# zimbra-core-8.0.7_6022 (as an old patch writes it)
+_CORE_PACKAGE = re.compile(r"zimbra-core[-_](\d{1,3}\.\d{1,3}\.\d{1,3})[._-].*")
+# patch 9.0.0_P39, mta-patch 8.8.15_P44, patch8.0.7
+_PATCH = re.compile(r"(?:(?:mta|proxy|ldap)-)?patch[ -]?(\d[\w.]{0,30})")
+
+
+@dataclass(frozen=True, slots=True)
+class InstallHistory:
+    """What the installer wrote down.
+
+    Attributes:
+        core_version: Version of the zimbra-core package installed last, such as ``8.8.15``; None if not recorded.
+        patch: The newest patch level configured since the last installation, as written, such as ``9.0.0_P39``;
+            None where there is none.
+        open_since: When the installation or configuration now under way began, in seconds since the epoch; None
+            when the last one was completed.
+    """
+
+    core_version: str | None
+    patch: str | None
+    open_since: float | None
 
 
 class _Watched(Generic[T]):
@@ -51,6 +78,7 @@ class Installation:
         self._localconfig = _Watched(parse_localconfig)
         self._stats_conf = _Watched(parse_stats_conf)
         self._cache = _Watched(parse_service_cache)
+        self._history = _Watched(parse_install_history)
 
     def path(self, relative: str) -> str:
         """Return a path below ``home``."""
@@ -73,7 +101,7 @@ class Installation:
         """Return ``zimbra_server_hostname``, the name of this server in LDAP and in its logs; None if unknown."""
         try:
             return self.localconfig().get("zimbra_server_hostname")
-        except OSError:
+        except (OSError, CollectError):
             return None
 
     def enabled_services(self) -> frozenset[str] | None:
@@ -90,6 +118,14 @@ class Installation:
                 return services - ALIASES | {"zmconfigd"}
         return None
 
+    def history(self) -> InstallHistory:
+        """Return what ``.install_history`` tells.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return self._history.get(self._host, self.path(".install_history"))
+
 
 def parse_stats_conf(data: bytes) -> frozenset[str]:
     """Return the services named by lines ``service NAME``."""
@@ -104,3 +140,36 @@ def parse_service_cache(data: bytes) -> frozenset[str]:
     return frozenset(
         line.strip() for line in data.decode("utf-8", "replace").splitlines() if _SERVICE.fullmatch(line.strip())
     )
+
+
+def parse_install_history(data: bytes) -> InstallHistory:
+    """Parse ``.install_history``: lines ``EPOCH: OP WHAT``; others are passed over.
+
+    An installation session is followed by a configuration session, which stops and starts services as well.
+    """
+    core: str | None = None
+    patches: list[str] = []
+    open_since: float | None = None
+    for line in data.decode("utf-8", "replace").splitlines():
+        entry = _HISTORY_LINE.fullmatch(line.strip())
+        if entry is None:
+            continue
+        at, operation, what = float(entry[1]), entry[2], entry[3]
+        if operation in ("INSTALL", "CONFIG") and what == "SESSION START":
+            open_since = at
+            if operation == "INSTALL":
+                patches = []
+        elif operation in ("INSTALL", "CONFIG") and what == "SESSION COMPLETE":
+            open_since = None
+        elif operation in ("INSTALLED", "UPGRADED"):
+            package = _CORE_PACKAGE.fullmatch(what)
+            core = package[1] if package else core
+        elif operation == "CONFIGURED":
+            patch = _PATCH.fullmatch(what)
+            patches += [patch[1]] if patch else []
+    return InstallHistory(core, max(patches, key=version_key, default=None), open_since)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return the numbers in ``version``, by which versions compare: ``8.8.15_P9`` is before ``8.8.15_P10``."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version))

@@ -4,6 +4,7 @@ Only keys that were set explicitly are in the file; every other key has a defaul
 and ``${other_key}`` in either is expanded by the same rule.
 """
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ DEFAULTS: Mapping[str, str] = {
     "zimbra_index_directory": "${zimbra_home}/index",
     "zimbra_user": "zimbra",
     "zimbra_mysql_user": "zimbra",
-    "zimbra_mysql_password": "zimbra",
+    "zimbra_mysql_password": "secret",
     "mysql_directory": "${zimbra_home}/mysql",
     "mysql_data_directory": "${zimbra_db_directory}/data",
     "antispam_mysql_enabled": "false",
@@ -35,13 +36,15 @@ DEFAULTS: Mapping[str, str] = {
     "zmdisklog_critical_threshold": "95",
     "zmconfigd_interval": "60",
 }
-"""Compiled-in defaults of the keys that are read here.
+"""Compiled-in defaults of the keys that are read here, those of ZCS's LC class.
 
-``zimbra_mysql_password`` has no usable default; the others are those of ZCS's LC class.
+Keys that ZCS compiles no default in for (``snmp_notify``, ``smtp_destination``, ...) exist only in the file.
 """
 
+# <value>${zimbra_home}/log</value>
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
-_MAX_DEPTH = 16
+_MAX_DEPTH = 32
+_MAX_EXPANSIONS = 1000
 
 
 class Localconfig:
@@ -55,27 +58,32 @@ class Localconfig:
 
         An unknown or circular reference is left as it stands, as ZCS shows it.
         """
-        return self._get(key, 0)
+        return self._expand(key, frozenset(), [_MAX_EXPANSIONS])
 
     def get_explicit(self, key: str) -> str | None:
         """Return the expanded value only if the site set it."""
         return self.get(key) if key in self._explicit else None
 
     def number(self, key: str) -> float | None:
-        """Return the site's own value of ``key`` as a number; None where unset or not a number."""
+        """Return the site's own value of ``key`` as a finite number; None where unset or not one."""
         value = self.get_explicit(key)
         try:
-            return float(value) if value is not None else None
+            number = float(value) if value is not None else math.nan
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
 
-    def _get(self, key: str, depth: int) -> str | None:
+    def _expand(self, key: str, within: frozenset[str], left: list[int]) -> str | None:
         value = self._explicit.get(key, DEFAULTS.get(key))
-        if value is None or "${" not in value or depth >= _MAX_DEPTH:
+        if value is None or "${" not in value:
             return value
 
         def expand(match: re.Match[str]) -> str:
-            found = None if match[1] == key else self._get(match[1], depth + 1)
+            if match[1] in within or match[1] == key or len(within) >= _MAX_DEPTH or left[0] <= 0:
+                return match[0]
+            # Each level may repeat the one below it: without a bound, twenty keys could ask for 10^20 characters.
+            left[0] -= 1
+            found = self._expand(match[1], within | {key}, left)
             return match[0] if found is None else found
 
         return _REFERENCE.sub(expand, value)

@@ -1,6 +1,6 @@
 """The latest state of everything, immutable: what all outputs render."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from zcs_exporter.contract import Metric, Reason, Sample, Shortfall
@@ -37,6 +37,7 @@ class Reading:
         failure: None while its last round was good.
         errors: Failed rounds since start, by reason.
         shortfalls: What the last good round could not see.
+        dropped: Series left out since start because their family had too many, by family.
     """
 
     collector: str
@@ -51,6 +52,7 @@ class Reading:
     failure: Failure | None = None
     errors: Mapping[Reason, int] = field(default_factory=dict)
     shortfalls: tuple[Shortfall, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stale(self) -> bool:
@@ -83,3 +85,39 @@ class Snapshot:
         for reading in self.readings.values():
             yield from reading.samples
         yield from self.own
+
+
+@dataclass(frozen=True, slots=True)
+class Vetted:
+    """Samples fit for publishing, and what was wrong with the others.
+
+    Attributes:
+        samples: No series twice, no value that is not a number, no family over its ``max_series``.
+        dropped: Series over that limit, by family.
+        doubled: Families in which one series came twice; the first is kept.
+    """
+
+    samples: tuple[Sample, ...]
+    dropped: Mapping[str, int]
+    doubled: frozenset[str]
+
+
+def vet(samples: Iterable[Sample]) -> Vetted:
+    """Sort out what must never be published, whatever the reader of the page would make of it."""
+    kept: dict[tuple[str, str, tuple[str, ...]], Sample] = {}
+    sizes: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    doubled = set()
+    for sample in samples:
+        name = sample.metric.name
+        identity = (name, sample.suffix, sample.labels)
+        if sample.value != sample.value:
+            continue  # not a number: unknown, so absent
+        if identity in kept:
+            doubled.add(name)
+        elif sizes.get(name, 0) >= sample.metric.max_series:
+            dropped[name] = dropped.get(name, 0) + 1
+        else:
+            sizes[name] = sizes.get(name, 0) + 1
+            kept[identity] = sample
+    return Vetted(tuple(kept.values()), dropped, frozenset(doubled))

@@ -1,0 +1,119 @@
+"""Which address a client really has, behind proxies that report it.
+
+``oip`` is the header X-Forwarded-For as it came. nginx appends its peer to whatever the client sent,
+so the rightmost entry that is not one of our own servers is the client, and those to its left are
+only claimed: they accuse nobody.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_MAX_TEXT = 64  # the longest address with zone and port
+_MAX_CLAIMED = 4
+_HOPS_READ = 32  # entries from the right; a client can send a thousand of its own to their left
+
+# 203.0.113.9:51022
+_IPV4_PORT = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
+# [2001:db8::7]:443
+_BRACKETED = re.compile(r"\[([^\]]*)\](?::\d{1,5})?")
+
+
+@lru_cache(maxsize=1 << 16)
+def parse_address(text: str) -> Address | None:
+    """Return the address in ``text``, with or without a port; None if there is none.
+
+    IPv4 written as IPv6 (``::ffff:192.0.2.1``) is the IPv4 address; the zone of a link-local one is dropped.
+    """
+    if len(text) > _MAX_TEXT:
+        return None
+    text = text.strip()
+    match = _BRACKETED.fullmatch(text) or _IPV4_PORT.fullmatch(text)
+    if match is not None:
+        text = match[1]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who failed to log in.
+
+    Attributes:
+        address: In its shortest form; empty if unknown.
+        claimed: Addresses that the client or somebody before it only named.
+    """
+
+    address: str
+    claimed: tuple[str, ...] = ()
+
+
+NOBODY = Client("")
+
+
+class Servers:
+    """The addresses of this cluster's servers and of proxies before it."""
+
+    def __init__(self, own: Collection[Address], networks: Iterable[Network]) -> None:
+        """Take the addresses of this host, and the networks of all other servers and proxies."""
+        self._own = frozenset(own)
+        self._networks = tuple(networks)
+        self._known: dict[Address, bool] = {}
+
+    def __contains__(self, address: Address) -> bool:
+        known = self._known.get(address)
+        if known is None:
+            known = (
+                address.is_loopback
+                or address in self._own
+                or any(address.version == network.version and address in network for network in self._networks)
+            )
+            if len(self._known) >= 1 << 16:
+                self._known.clear()
+            self._known[address] = known
+        return known
+
+    def client(self, oip: str, ip: str) -> Client:
+        """Return the client behind the originating and the peer address, either of which may be empty."""
+        if oip:
+            entries = oip.rsplit(",", _HOPS_READ)
+            for index in range(len(entries) - 1, -1, -1):
+                if not entries[index].strip():
+                    continue
+                address = parse_address(entries[index])
+                if address is None:
+                    break  # no proxy of ours writes this, so it and all to its left came from the client
+                if address not in self:
+                    left = (parse_address(entry) for entry in entries[max(0, index - _MAX_CLAIMED) : index])
+                    return Client(str(address), tuple(str(claim) for claim in left if claim is not None))
+        peer = parse_address(ip) if ip else None
+        return NOBODY if peer is None else Client(str(peer))
+
+
+# 32 host LOCAL below "|-- 192.0.2.10"
+_FIB_LOCAL = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s*/32 host LOCAL")
+
+
+def parse_fib_trie(text: str) -> frozenset[Address]:
+    """Return this host's IPv4 addresses from ``/proc/net/fib_trie``."""
+    found = (parse_address(match[1]) for match in _FIB_LOCAL.finditer(text))
+    return frozenset(address for address in found if address is not None)
+
+
+# 20010db8000000000000000000000007 02 40 00 80     eth0
+_IF_INET6 = re.compile(r"^([0-9a-f]{32}) ", re.MULTILINE)
+
+
+def parse_if_inet6(text: str) -> frozenset[Address]:
+    """Return this host's IPv6 addresses from ``/proc/net/if_inet6``."""
+    return frozenset(IPv6Address(int(match[1], 16)) for match in _IF_INET6.finditer(text))

@@ -1,0 +1,124 @@
+"""An alarm's state and what people are told about it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from zcs_exporter.alerting.model import AlertRule, Severity
+from zcs_exporter.contract import Evidence, EvidenceItem, EvidenceKind
+
+Labels = tuple[tuple[str, str], ...]
+"""Label pairs, sorted by name."""
+
+
+def alarm_key(alert: str, labels: Labels) -> str:
+    """Return an alarm's identity, such as ``ZcsFilesystemFull{mountpoint="/opt"}``; severity is no part of it."""
+    inner = ",".join(f'{name}="{value}"' for name, value in labels)
+    return f"{alert}{{{inner}}}"
+
+
+@dataclass(slots=True)
+class SeverityState:
+    """What a Prometheus rule of one severity would know about one alarm, in steady seconds.
+
+    Attributes:
+        active_since: When the condition began to hold.
+        firing: Whether it has held for the hold time.
+        ended: When the condition ended while firing; the keep time runs from here.
+    """
+
+    active_since: float
+    firing: bool = False
+    ended: float | None = None
+
+
+@dataclass(slots=True)
+class Alarm:
+    """One alert on one object, from its condition's first moment to its clearing.
+
+    Attributes:
+        alert: The rule's name.
+        labels: Those of the metric.
+        alarm_id: Positive, given at the raise and kept until cleared; 0 while it is only pending.
+        severity: What people were last told.
+        since: Wall time of the raise.
+        told_at: Steady time of the last raise, update or repeat.
+        count: Raises and updates so far.
+        value: The first condition's value when last looked at.
+        threshold: What it was compared with.
+        offenders: Names in the evidence that people were told of.
+        baseline: Already true at the very first start: told in one notice instead of a raise.
+    """
+
+    alert: str
+    labels: Labels
+    states: dict[Severity, SeverityState] = field(default_factory=dict)
+    alarm_id: int = 0
+    severity: Severity = Severity.OK
+    since: float = 0.0
+    told_at: float = 0.0
+    count: int = 0
+    value: float | None = None
+    threshold: float | None = None
+    evidence: Evidence = ()
+    offenders: frozenset[str] = frozenset()
+    baseline: bool = False
+
+    @property
+    def key(self) -> str:
+        """The alarm's identity."""
+        return alarm_key(self.alert, self.labels)
+
+    @property
+    def raised(self) -> bool:
+        """Whether it stands; False while it is only pending."""
+        return self.alarm_id > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a later process needs, as plain JSON data."""
+        return {
+            **asdict(self),
+            "labels": dict(self.labels),
+            "states": {severity.name: asdict(state) for severity, state in self.states.items()},
+            "severity": self.severity.name,
+            "offenders": sorted(self.offenders),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Alarm":
+        """Return the alarm that ``to_json`` wrote."""
+        decoded = {
+            "labels": tuple(sorted(data["labels"].items())),
+            "states": {Severity[name]: SeverityState(**state) for name, state in data["states"].items()},
+            "severity": Severity[data["severity"]],
+            "offenders": frozenset(data["offenders"]),
+            "evidence": tuple(EvidenceItem(EvidenceKind(i["kind"]), i["value"], i["count"]) for i in data["evidence"]),
+        }
+        return cls(**{**data, **decoded})
+
+
+class Change(StrEnum):
+    """What happened to an alarm."""
+
+    RAISED = "raised"
+    UPDATED = "updated"
+    CLEARED = "cleared"
+    REPEATED = "repeated"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change that people are told of.
+
+    Attributes:
+        alarm: As it is after the change; for a cleared one, as it was.
+        severity: OK for a cleared alarm.
+        why: Said beside a clearing that is not simply an end.
+    """
+
+    change: Change
+    rule: AlertRule
+    alarm: Alarm
+    severity: Severity
+    why: str = ""

@@ -1,0 +1,74 @@
+"""Which labels of a snapshot meet an alert's conditions, and how badly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from zcs_exporter.alerting.alarm import Labels
+from zcs_exporter.alerting.model import AlertRule, Condition, Severity
+from zcs_exporter.contract import Evidence, Sample
+from zcs_exporter.snapshot import Reading, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One set of labels for which an alert's conditions hold now.
+
+    Attributes:
+        severities: Those whose threshold is met.
+        threshold: Of the worst of them.
+    """
+
+    severities: Sequence[Severity]
+    value: float
+    threshold: float
+    evidence: Evidence
+
+
+class SampleIndex:
+    """A snapshot's samples by metric name, and each metric's collector."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._samples: dict[str, list[Sample]] = {}
+        for sample in snapshot.samples():
+            self._samples.setdefault(sample.metric.name + sample.suffix, []).append(sample)
+        self._owner = {metric.name: reading for reading in snapshot.readings.values() for metric in reading.metrics}
+
+    def samples(self, metric: str) -> Sequence[Sample]:
+        """Return a metric's samples; none where it is unknown now."""
+        return self._samples.get(metric, ())
+
+    def owners(self, rule: AlertRule) -> list[Reading]:
+        """Return the readings that a rule's metrics come from; the daemon's own metrics have none."""
+        return [reading for name in rule.metrics if (reading := self._owner.get(name)) is not None]
+
+    def matches(self, rule: AlertRule, thresholds: Mapping[Severity, float]) -> dict[Labels, Match]:
+        """Return what meets all conditions of ``rule`` with these thresholds for the first of them."""
+        first, *guards = rule.conditions
+        allowed = [self._values(guard) for guard in guards]
+        found = {}
+        for labels, (value, evidence) in self._values(first).items():
+            severities = [level for level, threshold in thresholds.items() if first.holds(value, threshold)]
+            if severities and all(
+                _guard_holds(guard, values.get(labels)) for guard, values in zip(guards, allowed, strict=True)
+            ):
+                found[labels] = Match(severities, value, thresholds[max(severities)], evidence)
+        return found
+
+    def _values(self, condition: Condition) -> dict[Labels, tuple[float, Evidence]]:
+        if condition.ratio is None:
+            return {_labels(sample): (sample.value, sample.evidence) for sample in self.samples(condition.metrics[0])}
+        above, below = condition.ratio
+        divisors = {_labels(sample): sample.value for sample in self.samples(below)}
+        return {
+            labels: (sample.value / divisor, sample.evidence)
+            for sample in self.samples(above)
+            if (divisor := divisors.get(labels := _labels(sample)))
+        }
+
+
+def _labels(sample: Sample) -> Labels:
+    return tuple(sorted(zip(sample.metric.labels, sample.labels, strict=True)))
+
+
+def _guard_holds(guard: Condition, found: tuple[float, Evidence] | None) -> bool:
+    return found is not None and isinstance(guard.thresholds, float) and guard.holds(found[0], guard.thresholds)

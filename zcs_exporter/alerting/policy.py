@@ -1,0 +1,91 @@
+"""What a host's own settings and the site's configuration make of the alerts' defaults."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from zcs_exporter.alerting.evaluate import Policy
+from zcs_exporter.alerting.model import AlertRule, Severity
+from zcs_exporter.contract import Duration, Kind, Metric, Sample, Section
+from zcs_exporter.localconfig import Localconfig
+
+log = logging.getLogger(__name__)
+
+THRESHOLD = Metric(
+    "zcs_alert_threshold",
+    Kind.GAUGE,
+    "Effective threshold of an alert; none for an alert that is switched off.",
+    labels=("alert", "severity"),
+    max_series=500,
+)
+STRICT_SHARE = 0.75
+"""The most that any resource may be used in normal operation, under profile ``strict-75``."""
+
+
+class Override(Section):
+    """What a site changes about one alert.
+
+    Attributes:
+        warning: Threshold that replaces the alert's, in the metric's unit.
+        critical: The same.
+        hold: Hold time (``for`` in the file).
+        keep: How long it stays after the condition ended.
+        off: Never raise it.
+    """
+
+    warning: float | None = None
+    critical: float | None = None
+    hold: Duration | None = Field(default=None, alias="for")
+    keep: Duration | None = None
+    off: bool = False
+
+
+class AlertsConfig(Section):
+    """Which alerts a site wants and how.
+
+    Attributes:
+        profile: ``strict-75`` warns of any resource used over 75 %; ``zimbra-only`` leaves CPU, memory and
+            disk to rules that already run elsewhere.
+        overrides: By alert name.
+    """
+
+    profile: Literal["default", "strict-75", "zimbra-only"] = "default"
+    overrides: Mapping[str, Override] = {}
+
+
+def effective_policies(
+    rules: Iterable[AlertRule], config: AlertsConfig, localconfig: Localconfig | None
+) -> dict[str, Policy]:
+    """Return the policy of every rule: its defaults, then the profile, ZCS's keys, the site's overrides."""
+    return {rule.name: _policy(rule, config, localconfig) for rule in rules}
+
+
+def threshold_samples(policies: Mapping[str, Policy]) -> list[Sample]:
+    """Return the effective thresholds, with which rendered Prometheus rules compare."""
+    return [
+        THRESHOLD.sample(value, alert=name, severity=severity.name.lower())
+        for name, policy in policies.items()
+        for severity, value in sorted(policy.thresholds.items())
+    ]
+
+
+def _policy(rule: AlertRule, config: AlertsConfig, localconfig: Localconfig | None) -> Policy:
+    override = config.overrides.get(rule.name, Override())
+    left_out = config.profile == "zimbra-only" and rule.resource in ("disk", "cpu", "memory")
+    if override.off or left_out:
+        return Policy({})
+    thresholds = dict(rule.defaults)
+    if config.profile == "strict-75" and rule.resource:
+        thresholds[Severity.WARNING] = min(STRICT_SHARE, thresholds.get(Severity.WARNING, 1.0))
+    if rule.localconfig is not None and localconfig is not None:
+        keys = {Severity.WARNING: rule.localconfig.warning, Severity.CRITICAL: rule.localconfig.critical}
+        for severity, key in keys.items():
+            own = localconfig.number(key) if key else None
+            if own is not None:
+                thresholds[severity] = own * rule.localconfig.scale
+    for severity, own in ((Severity.WARNING, override.warning), (Severity.CRITICAL, override.critical)):
+        if own is not None:
+            thresholds[severity] = own
+    return Policy(thresholds, override.hold, override.keep)

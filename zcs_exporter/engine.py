@@ -1,0 +1,242 @@
+"""Turns rounds of collectors into snapshots, alarms, commits and messages: the one writer of all state.
+
+Each turn takes every outcome that waits, makes the next snapshot, judges it, commits what changed in one
+transaction, and only then publishes the snapshot and hands messages to the dispatcher.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
+from zcs_exporter.alerting.model import Catalogue
+from zcs_exporter.alerting.policy import threshold_samples
+from zcs_exporter.contract import Clock, Durable, Event, EvidenceItem, EvidenceKind, Sample
+from zcs_exporter.notify.message import Message, MessageKind, alarm_message, alarm_text, event_message
+from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
+from zcs_exporter.selfmetrics import STATE_WRITABLE, alarm_samples, collector_samples
+from zcs_exporter.snapshot import Reading, Snapshot, vet
+from zcs_exporter.state import Commit, Delivery, StateStore
+
+log = logging.getLogger(__name__)
+
+TICK = 5.0
+"""Most seconds between two turns, so that hold times end even while no collector reports."""
+
+COMMIT_PATIENCE = 5.0
+"""Seconds a turn waits for the state directory before it goes on in memory."""
+
+BASELINE_EVENT = "ZcsBaseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What the engine needs of the daemon's other parts.
+
+    Attributes:
+        targets: Names the targets that must get a message.
+        enqueue: Takes deliveries once they are on disk.
+        positions: Gives the log positions that changed since the last call.
+        sources: Each gives samples about one part of the daemon.
+    """
+
+    targets: Callable[[Message], tuple[str, ...]]
+    enqueue: Callable[[Sequence[Delivery]], None]
+    positions: Callable[[], Mapping[str, str]]
+    sources: Sequence[Callable[[], Iterable[Sample]]] = ()
+
+
+class Engine:
+    """The single owner of the snapshot, the alarms and what is to be committed.
+
+    Attributes:
+        latest: The published snapshot.
+        evaluator: Every alarm's state.
+        commit_failure: Why the last commit failed; None when it did not.
+        complete: Set once every collector has ended its first attempt.
+    """
+
+    def __init__(self, store: StateStore, catalogue: Catalogue, clock: Clock, links: Links) -> None:
+        """Take over what an earlier process left in ``store``."""
+        meta = store.load_meta()
+        self._store = store
+        self._catalogue = catalogue
+        self._clock = clock
+        self._links = links
+        self._install_id = meta["install_id"]
+        self._baseline_taken = "baseline" in meta
+        self._next_number = store.next_message_number()
+        saved = [Alarm.from_json(data) for data in store.load_alarms()]
+        self.evaluator = Evaluator(catalogue.alerts, saved, SteadyClock(clock), int(meta.get("next_alarm", "1")))
+        self.latest = Snapshot(at=clock.wall())
+        self.commit_failure: str | None = None
+        self.complete = asyncio.Event()
+        self._hostname = ""
+        self._runners: dict[str, Runner] = {}
+        self._policies: Mapping[str, Policy] = {}
+        self._waiting: list[tuple[str, Outcome]] = []
+        self._said: dict[int, Message] = {}
+        self._news = asyncio.Event()
+        self._unsaved = Commit()
+        self._save: asyncio.Task[None] | None = None
+
+    def adopt(self, runners: Sequence[Runner], policies: Mapping[str, Policy], hostname: str) -> None:
+        """Take over a configuration: its collectors, thresholds and the host's name in messages."""
+        self._runners = {runner.collector.name: runner for runner in runners}
+        self._policies = policies
+        self._hostname = hostname
+        former = self.latest.readings
+        readings = {name: former.get(name) or new_reading(runner.collector) for name, runner in self._runners.items()}
+        self.latest = replace(self.latest, readings=readings)
+        self._news.set()
+
+    def deliver(self, collector: str, outcome: Outcome) -> None:
+        """Take the outcome of a collector's round; the next turn works on it."""
+        self._waiting.append((collector, outcome))
+        self._news.set()
+
+    def say(self, kind: MessageKind, name: str, text: str) -> None:
+        """Have the next turn send a message of the daemon's own."""
+        number = self._number()
+        self._said[number] = Message(kind, self._event_id(number), self._hostname, name, self._clock.wall(), text)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), TICK)
+            self._news.clear()
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Work on everything that waits."""
+        outcomes, self._waiting = self._waiting, []
+        readings = dict(self.latest.readings)
+        events: list[Event] = []
+        for name, outcome in outcomes:
+            if name in self._runners:  # else switched off by a reload while its last round was under way
+                _log_change(readings[name], outcome)
+                readings[name] = next_reading(readings[name], outcome, self._runners[name].max_age)
+                events += outcome.events
+        complete = bool(readings) and all(reading.rounds for reading in readings.values())
+        snapshot = Snapshot(
+            self.latest.generation + 1, self._clock.wall(), readings, tuple(self._own_samples(readings))
+        )
+        self._judge(snapshot, events, complete=complete)
+        messages, self._said = self._said, {}
+        commit = self._changes(messages)
+        await self._commit(commit)
+        standing = vet(alarm_samples(self.evaluator.active())).samples
+        self.latest = replace(snapshot, own=snapshot.own + standing)
+        self._links.enqueue(
+            [
+                Delivery(number, target, message, None)
+                for number, (message, targets) in commit.messages.items()
+                for target in targets
+            ]
+        )
+        if complete:
+            self.complete.set()
+
+    def _own_samples(self, readings: Mapping[str, Reading]) -> Iterable[Sample]:
+        yield from collector_samples(readings)
+        yield STATE_WRITABLE.sample(self.commit_failure is None)
+        yield from threshold_samples(self._policies)
+        for source in self._links.sources:
+            yield from source()
+
+    def _judge(self, snapshot: Snapshot, events: Sequence[Event], *, complete: bool) -> None:
+        """Bring the alarms up to date and say what people must be told."""
+        for told in self.evaluator.evaluate(snapshot, self._policies):
+            number = self._number()
+            self._said[number] = alarm_message(told, self._event_id(number), self._hostname, snapshot.at)
+        if not self._baseline_taken:
+            events = [*events, *self._baseline(snapshot, complete=complete)]
+        for event in events:
+            number = self._number()
+            rule = self._catalogue.event(event.name)
+            self._said[number] = event_message(rule, event, self._event_id(number), self._hostname)
+
+    def _baseline(self, snapshot: Snapshot, *, complete: bool) -> list[Event]:
+        """Until the first complete round of a first start, gather what is already true; then tell it in one event."""
+        readings = snapshot.readings.values()
+        log_fed = frozenset(metric.name for reading in readings if reading.log_fed for metric in reading.metrics)
+        found = self.evaluator.take_baseline(log_fed)
+        if not complete:
+            return []
+        self._baseline_taken = True
+        self._unsaved.meta["baseline"] = str(snapshot.at)
+        if not found:
+            return []
+        texts = [alarm_text(self.evaluator.rule(alarm), alarm, self._hostname) for alarm in found]
+        evidence = tuple(EvidenceItem(EvidenceKind.TEXT, text) for text in texts[:10])
+        return [Event(BASELINE_EVENT, snapshot.at, {"count": str(len(found))}, evidence)]
+
+    def _changes(self, messages: Mapping[int, Message]) -> Commit:
+        """Gather what changed, all of the same moment: nothing here waits."""
+        commit = Commit(positions=dict(self._links.positions()), alarms=self.evaluator.changes())
+        for name, runner in self._runners.items():
+            if isinstance(runner.collector, Durable):
+                commit.rows |= {(name, key): value for key, value in runner.collector.changes().items()}
+        commit.messages = {number: (message, self._links.targets(message)) for number, message in messages.items()}
+        if commit.alarms:
+            commit.meta["next_alarm"] = str(self.evaluator.next_id)
+        return commit
+
+    async def _commit(self, commit: Commit) -> None:
+        """Put a turn's changes on disk; after a failure they wait for the next turn's attempt."""
+        self._unsaved.absorb(commit)
+        if self._save is None and self._unsaved:
+            self._save = asyncio.create_task(self._write())
+        if self._save is None:
+            return
+        # A write that hung in an earlier turn is not waited for again.
+        patience = COMMIT_PATIENCE if self.commit_failure is None else 0.0
+        done, _ = await asyncio.wait({self._save}, timeout=patience)
+        if done:
+            self._save = None
+        else:
+            self._failed(f"{self._store.directory} has not answered for {COMMIT_PATIENCE:g} s")
+
+    async def _write(self) -> None:
+        batch, self._unsaved = self._unsaved, Commit()
+        try:
+            await self._store.commit(batch)
+        except sqlite3.Error as exc:
+            batch.absorb(self._unsaved)
+            self._unsaved = batch
+            self._failed(f"{self._store.directory}: {exc}")
+        else:
+            if self.commit_failure is not None:
+                log.info("state: writable again")
+            self.commit_failure = None
+
+    def _failed(self, why: str) -> None:
+        if self.commit_failure is None:
+            log.error("state: cannot save, going on in memory: %s", why)
+        self.commit_failure = why
+
+    def _number(self) -> int:
+        number, self._next_number = self._next_number, self._next_number + 1
+        return number
+
+    def _event_id(self, number: int) -> str:
+        return f"{self._install_id}-{number}"
+
+
+def _log_change(previous: Reading, outcome: Outcome) -> None:
+    """Log a collector's change of state, never a state that goes on."""
+    name, error = previous.collector, outcome.error
+    if error is not None:
+        if previous.failure is None or previous.failure.reason is not error.reason:
+            log.warning("%s: %s: %s%s", name, error.reason, error, f"; {error.remedy}" if error.remedy else "")
+    elif outcome.absent_because is not None:
+        if previous.present is not False:
+            log.info("%s: not on this host: %s", name, outcome.absent_because)
+    elif previous.failure is not None:
+        log.info("%s: works again", name)

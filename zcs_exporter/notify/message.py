@@ -1,0 +1,140 @@
+"""What one notification says, whichever way it travels."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from zcs_exporter.alerting.alarm import Alarm, Change, Transition
+from zcs_exporter.alerting.model import AlertRule, EventRule, Family, Severity, Unit, Urgency
+from zcs_exporter.alerting.wording import fill, format_value
+from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind
+
+
+class MessageKind(StrEnum):
+    """What a message is, beside the change of an alarm."""
+
+    ALARM = "alarm"
+    EVENT = "event"
+    HEARTBEAT = "heartbeat"
+    STARTED = "started"
+    STOPPING = "stopping"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One notification; the same for every target and every attempt.
+
+    Attributes:
+        event_id: Unique for ever, the same in every copy; receivers fold by it.
+        host: ``zimbra_server_hostname``.
+        name: The alert or event.
+        number: Its permanent id; 0 for the daemon's own messages.
+        change: For an alarm, what happened to it.
+        object: What it is about: the label values.
+        severity: After the change; OK for a cleared alarm.
+        text: One line for people.
+        value: As people read it; empty where there is none.
+        at: Seconds since the epoch.
+        alarm_id: The same from raise to clear; 0 where there is no alarm.
+        count: Raises and updates of the alarm so far.
+        subject: The subject ZCS's own mail had, where it had one.
+    """
+
+    kind: MessageKind
+    event_id: str
+    host: str
+    name: str
+    at: float
+    text: str
+    number: int = 0
+    family: Family = Family.GENERAL
+    change: Change | None = None
+    object: str = ""
+    severity: Severity = Severity.OK
+    urgency: Urgency = Urgency.INFO
+    value: str = ""
+    threshold: str = ""
+    alarm_id: int = 0
+    count: int = 0
+    subject: str = ""
+    evidence: Evidence = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Message":
+        """Return the message that ``to_json`` wrote."""
+        decoded = {
+            "kind": MessageKind(data["kind"]),
+            "family": Family(data["family"]),
+            "change": Change(data["change"]) if data["change"] else None,
+            "severity": Severity(data["severity"]),
+            "urgency": Urgency(data["urgency"]),
+            "evidence": tuple(EvidenceItem(EvidenceKind(i["kind"]), i["value"], i["count"]) for i in data["evidence"]),
+        }
+        return cls(**{**data, **decoded})
+
+
+def alarm_text(rule: AlertRule, alarm: Alarm, host: str) -> str:
+    """Return the rule's summary with the alarm's labels and value."""
+    value = "" if alarm.value is None else format_value(alarm.value, rule.unit)
+    return fill(rule.summary, dict(alarm.labels), value, host)
+
+
+def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Message:
+    """Return the message for a change of an alarm."""
+    rule, alarm = told.rule, told.alarm
+    text = alarm_text(rule, alarm, host)
+    if told.change is Change.CLEARED:
+        text = f"Cleared{f' ({told.why})' if told.why else ''}: {text}"
+    elif told.severity is Severity.UNKNOWN:
+        text = f"Unknown, was: {text}"
+    return Message(
+        kind=MessageKind.ALARM,
+        event_id=event_id,
+        host=host,
+        name=rule.name,
+        at=at,
+        text=text,
+        number=rule.id,
+        family=rule.family,
+        change=told.change,
+        object=", ".join(value for _, value in alarm.labels),
+        severity=told.severity,
+        urgency=rule.urgency_of(alarm.severity),
+        value="" if alarm.value is None else format_value(alarm.value, rule.unit),
+        threshold="" if alarm.threshold is None else format_value(alarm.threshold, rule.unit),
+        alarm_id=alarm.alarm_id,
+        count=alarm.count,
+        subject=fill(rule.subject or "", dict(alarm.labels), _subject_value(rule.unit, alarm), host),
+        evidence=alarm.evidence,
+    )
+
+
+def event_message(rule: EventRule, event: Event, event_id: str, host: str) -> Message:
+    """Return the message for something that happened once."""
+    return Message(
+        kind=MessageKind.EVENT,
+        event_id=event_id,
+        host=host,
+        name=rule.name,
+        at=event.at,
+        text=fill(rule.summary, event.labels, "", host),
+        number=rule.id,
+        family=rule.family,
+        object=", ".join(event.labels.values()),
+        severity=Severity[rule.severity.upper()],
+        subject=fill(rule.subject or "", event.labels, "", host),
+        evidence=event.evidence,
+    )
+
+
+def _subject_value(unit: Unit, alarm: Alarm) -> str:
+    """ZCS's subjects have whole percent."""
+    if alarm.value is None:
+        return ""
+    return f"{alarm.value:.0%}" if unit is Unit.RATIO else format_value(alarm.value, unit)

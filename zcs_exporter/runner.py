@@ -1,0 +1,212 @@
+"""Runs one collector on its own clock: interval, deadline, isolation."""
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from zcs_exporter.contract import (
+    Clock,
+    CollectError,
+    Collector,
+    Event,
+    Finding,
+    LogFed,
+    NotOnThisHost,
+    Reason,
+    Sample,
+    Shortfall,
+    os_error,
+)
+from zcs_exporter.snapshot import Failure, Reading, vet
+
+log = logging.getLogger(__name__)
+
+ABSENT_INTERVAL = 300.0
+"""Seconds until a collector without a subject is asked again."""
+
+LOG_SPACING = 1.0
+"""Least seconds between two rounds that new log lines cause."""
+
+KEPT_INTERVALS = 4
+"""Last good samples are published for so many intervals of failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one round of one collector came to: findings, an error, or nothing to watch.
+
+    Attributes:
+        at: When it ended, in seconds since the epoch.
+        duration: Seconds it took.
+    """
+
+    at: float
+    duration: float
+    samples: tuple[Sample, ...] = ()
+    events: tuple[Event, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    error: CollectError | None = None
+    absent_because: str | None = None
+
+
+def new_reading(collector: Collector) -> Reading:
+    """Return what is known of a collector before its first round."""
+    return Reading(collector.name, collector.metrics, log_fed=isinstance(collector, LogFed))
+
+
+def next_reading(previous: Reading, outcome: Outcome, max_age: float) -> Reading:
+    """Return what is known after a round; a failure keeps the last good samples until ``max_age`` seconds."""
+    base = replace(previous, rounds=previous.rounds + 1, duration=outcome.duration)
+    if outcome.absent_because is not None:
+        return replace(
+            base,
+            present=False,
+            absent_because=outcome.absent_because,
+            samples=(),
+            collected_at=None,
+            failure=None,
+            shortfalls=(),
+        )
+    if outcome.error is not None:
+        error, former = outcome.error, previous.failure
+        since = former.since if former is not None and former.reason is error.reason else outcome.at
+        expired = previous.collected_at is None or outcome.at - previous.collected_at > max_age
+        return replace(
+            base,
+            present=True,
+            absent_because="",
+            samples=() if expired else previous.samples,
+            failure=Failure(error.reason, str(error), error.remedy, since),
+            errors={**previous.errors, error.reason: previous.errors.get(error.reason, 0) + 1},
+        )
+    return replace(
+        base,
+        present=True,
+        absent_because="",
+        samples=outcome.samples,
+        collected_at=outcome.at,
+        failure=None,
+        shortfalls=outcome.shortfalls,
+        dropped={
+            name: previous.dropped.get(name, 0) + outcome.dropped.get(name, 0)
+            for name in (*previous.dropped, *outcome.dropped)
+        },
+    )
+
+
+class Runner:
+    """The life of one collector.
+
+    Attributes:
+        collector: What it runs.
+        interval: Seconds between two rounds.
+        max_age: Seconds that last good samples outlive their collector's failure.
+    """
+
+    def __init__(
+        self,
+        collector: Collector,
+        interval: float,
+        *,
+        required: bool,
+        clock: Clock,
+        deliver: Callable[[str, Outcome], None],
+    ) -> None:
+        """Prepare; ``deliver`` gets every outcome, and ``required`` makes a missing subject a failure."""
+        self.collector = collector
+        self.interval = interval
+        self.max_age = KEPT_INTERVALS * interval
+        self._required = required
+        self._clock = clock
+        self._deliver = deliver
+        self._lines = asyncio.Event()
+        self._bug: str | None = None
+
+    def wake(self) -> None:
+        """Say that one of its logs had lines."""
+        self._lines.set()
+
+    async def run(self) -> None:
+        """Collect for ever; runs never overlap and a missed tick is skipped."""
+        begun = self._clock.monotonic()
+        # All begin at once, then each keeps to ticks of its own so that they do not coincide.
+        offset = self.interval * (zlib.crc32(self.collector.name.encode()) % 997 + 1) / 997
+        while True:
+            started = self._clock.monotonic()
+            self._lines.clear()
+            outcome = await self.attempt()
+            self._deliver(self.collector.name, outcome)
+            if outcome.absent_because is not None:
+                await self._idle(started, started + max(ABSENT_INTERVAL, self.interval))
+            else:
+                passed = self._clock.monotonic() - begun
+                ticks = max(0, -(-(passed - offset) // self.interval))
+                await self._idle(started, begun + offset + ticks * self.interval)
+
+    async def attempt(self) -> Outcome:
+        """Run one round; whatever happens inside, this returns."""
+        started = self._clock.monotonic()
+        deadline = self.interval / 2
+        error: CollectError | None = None
+        findings: Sequence[Finding] = ()
+        limit = asyncio.timeout(deadline)
+        try:
+            async with limit:
+                findings = await self.collector.collect()
+        except NotOnThisHost as exc:
+            if not self._required:
+                return Outcome(self._clock.wall(), self._clock.monotonic() - started, absent_because=str(exc))
+            error = CollectError(Reason.UNAVAILABLE, f"{exc}, but enabled: true expects it")
+        except CollectError as exc:
+            error = exc
+        except OSError as exc:  # TimeoutError is one
+            if limit.expired():
+                error = CollectError(Reason.TIMEOUT, f"no result within {deadline:g} s")
+            else:
+                error = os_error(exc, f"reading {exc.filename}" if exc.filename else "collecting")
+        except Exception as exc:  # noqa: BLE001 - a bug in one collector must not reach the others
+            error = self._contain(exc)
+        took = self._clock.monotonic() - started
+        if error is not None:
+            return Outcome(self._clock.wall(), took, error=error)
+        return self._sort(findings, took)
+
+    async def _idle(self, started: float, until: float) -> None:
+        """Wait for the next tick, or for log lines, though not so soon after the last round."""
+        wait = until - self._clock.monotonic()
+        if wait > 0:
+            try:
+                await asyncio.wait_for(self._lines.wait(), wait)
+            except TimeoutError:
+                return
+        await asyncio.sleep(max(0.0, started + LOG_SPACING - self._clock.monotonic()))
+
+    def _contain(self, exc: Exception) -> CollectError:
+        text = f"{type(exc).__name__}: {exc}"
+        if text != self._bug:
+            self._bug = text
+            log.error("%s: bug in the collector, please report it", self.collector.name, exc_info=exc)
+        return CollectError(Reason.INTERNAL, f"bug in the collector: {text}", "report it with the daemon's log")
+
+    def _sort(self, findings: Sequence[Finding], took: float) -> Outcome:
+        declared = set(self.collector.metrics)
+        samples = [finding for finding in findings if isinstance(finding, Sample)]
+        foreign = {sample.metric.name for sample in samples if sample.metric.declaration not in declared}
+        if foreign:
+            error = self._contain(TypeError(f"not declared: {', '.join(sorted(foreign))}"))
+            return Outcome(self._clock.wall(), took, error=error)
+        vetted = vet(samples)
+        shortfalls = [finding for finding in findings if isinstance(finding, Shortfall)]
+        for name in sorted(vetted.doubled):
+            shortfalls.append(Shortfall(Reason.INTERNAL, f"{name}: one series came twice, the first is kept"))
+        return Outcome(
+            self._clock.wall(),
+            took,
+            vetted.samples,
+            tuple(finding for finding in findings if isinstance(finding, Event)),
+            tuple(shortfalls),
+            vetted.dropped,
+        )

@@ -1,0 +1,86 @@
+"""What the daemon says about its own collectors and alarms."""
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+
+from zcs_exporter import __version__
+from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.contract import Kind, Metric, Reason, Sample
+from zcs_exporter.snapshot import Reading
+
+BUILD = Metric("zcs_exporter_build_info", Kind.GAUGE, "The daemon's version; always 1.", labels=("version", "python"))
+SUCCESS = Metric(
+    "zcs_exporter_collector_success",
+    Kind.GAUGE,
+    "Whether a collector's last round was good; none while its subject is not on this host.",
+    labels=("collector",),
+)
+PRESENT = Metric(
+    "zcs_exporter_collector_present",
+    Kind.GAUGE,
+    "Whether a collector's subject is on this host.",
+    labels=("collector",),
+)
+DURATION = Metric(
+    "zcs_exporter_collector_duration_seconds",
+    Kind.GAUGE,
+    "How long a collector's last round took.",
+    labels=("collector",),
+)
+LAST_SUCCESS = Metric(
+    "zcs_exporter_collector_last_success_timestamp_seconds",
+    Kind.GAUGE,
+    "When a collector's published samples were taken.",
+    labels=("collector",),
+)
+ERRORS = Metric(
+    "zcs_exporter_collector_errors_total",
+    Kind.COUNTER,
+    "Failed rounds of a collector since start.",
+    labels=("collector", "reason"),
+)
+DROPPED = Metric(
+    "zcs_exporter_series_dropped_total",
+    Kind.COUNTER,
+    "Series left out since start because their family had more than it may have.",
+    labels=("family",),
+)
+STATE_WRITABLE = Metric(
+    "zcs_exporter_state_writable",
+    Kind.GAUGE,
+    "Whether the last commit to the state directory succeeded; at 0 a restart loses what happened since.",
+)
+ALERT_ACTIVE = Metric(
+    "zcs_alert_active",
+    Kind.GAUGE,
+    "Alarms that stand now; always 1. The alert's own labels come beside these.",
+    labels=("alert", "severity"),
+    max_series=1000,
+    prefix_only=True,
+)
+OWN_METRICS = (BUILD, SUCCESS, PRESENT, DURATION, LAST_SUCCESS, ERRORS, DROPPED, STATE_WRITABLE, ALERT_ACTIVE)
+
+
+def collector_samples(readings: Mapping[str, Reading]) -> Iterator[Sample]:
+    """Yield how each collector fares."""
+    yield BUILD.sample(1, version=__version__, python=platform.python_version())
+    for name, reading in readings.items():
+        for reason in Reason:
+            yield ERRORS.sample(reading.errors.get(reason, 0), collector=name, reason=reason)
+        for family, count in reading.dropped.items():
+            yield DROPPED.sample(count, family=family)
+        if reading.present is None:
+            continue
+        yield PRESENT.sample(reading.present, collector=name)
+        if reading.present:
+            yield SUCCESS.sample(reading.failure is None, collector=name)
+            yield DURATION.sample(reading.duration, collector=name)
+        if reading.collected_at is not None:
+            yield LAST_SUCCESS.sample(reading.collected_at, collector=name)
+
+
+def alarm_samples(alarms: Iterable[Alarm]) -> Iterator[Sample]:
+    """Yield one sample for each alarm that stands."""
+    for alarm in alarms:
+        labels = dict(alarm.labels) | {"alert": alarm.alert, "severity": alarm.severity.name.lower()}
+        yield Sample(ALERT_ACTIVE.named("", labels=tuple(labels)), tuple(labels.values()), 1.0)

@@ -1,0 +1,404 @@
+"""Our notifications, and their twelve variables on the wire.
+
+The tables here are the one description of what may be sent: the MIB is rendered from them, and
+sender and listener encode and decode by them. Numbers are permanent: added, never moved or reused.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from enum import Enum
+
+from zcs_exporter.contract import Evidence
+
+Oid = tuple[int, ...]
+Value = int | bytes | Oid
+"""A number, octets or an object identifier; what a variable can hold on the wire."""
+
+ENTERPRISES: Oid = (1, 3, 6, 1, 4, 1)
+DEFAULT_ROOT: Oid = (*ENTERPRISES, 8072, 9999, 9999, 7071)
+"""Below Net-SNMP's playpen, which is open to everyone, until the project has a number of its own."""
+
+MAX_MESSAGE = 1400
+"""Longest message in octets, so that no path has to fragment it. The limits below keep to it."""
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_.:/@%+,=()#")
+_UINT32 = 0xFFFFFFFF
+
+
+class Syntax(Enum):
+    """The SMIv2 types that our variables use."""
+
+    UNSIGNED = "Unsigned32"
+    SEVERITY = "INTEGER { ok(0), warning(1), critical(2), unknown(3) }"
+    TEXT = "DisplayString"
+    TIME = "DateAndTime"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One of the variables that every notification carries.
+
+    Attributes:
+        number: Sub-identifier below ``root.1.11``, and its place in the notification.
+        limit: Longest text in octets.
+    """
+
+    name: str
+    number: int
+    syntax: Syntax
+    description: str
+    limit: int = 0
+    units: str = ""
+
+
+VARIABLES = (
+    Variable(
+        "zcsNotifySequence",
+        1,
+        Syntax.UNSIGNED,
+        "Numbers the notifications sent to one destination by one host, without a gap: a missing number is a "
+        "notification that got lost. A notification that is sent again because it was not acknowledged keeps its "
+        "number. After 4294967295 comes 0.",
+        units="notifications",
+    ),
+    Variable(
+        "zcsNotifyEventId",
+        2,
+        Syntax.TEXT,
+        "Identifies what is told. It is the same in every retransmission and at every destination, so a receiver that "
+        "sees it twice has seen one event.",
+        limit=40,
+    ),
+    Variable("zcsNotifyHost", 3, Syntax.TEXT, "The ZCS server that this is about, by its name in ZCS.", limit=128),
+    Variable(
+        "zcsNotifyRule",
+        4,
+        Syntax.TEXT,
+        "Permanent number of the alert or event, a space, and its name, such as '201 ZcsFilesystemFull'. The number is "
+        "never reused and outlives a change of name. It is 0 where no rule is behind the notification.",
+        limit=64,
+    ),
+    Variable(
+        "zcsNotifyObject",
+        5,
+        Syntax.TEXT,
+        "What the rule looked at, such as a mount point, a queue or a service. Rule and object together are what is "
+        "raised once and cleared once.",
+        limit=128,
+    ),
+    Variable(
+        "zcsNotifySeverity",
+        6,
+        Syntax.SEVERITY,
+        "How bad it is now. The numbers are the exit codes of a Nagios plugin. A cleared alarm has 0.",
+    ),
+    Variable("zcsNotifyText", 7, Syntax.TEXT, "One line for a person.", limit=255),
+    Variable("zcsNotifyValue", 8, Syntax.TEXT, "The measured value with its unit, or empty.", limit=32),
+    Variable("zcsNotifyThreshold", 9, Syntax.TEXT, "The threshold that the value was compared with.", limit=32),
+    Variable("zcsNotifyTime", 10, Syntax.TIME, "When it happened, by the clock of the host, with its offset from UTC."),
+    Variable(
+        "zcsNotifyAlarmIndex",
+        11,
+        Syntax.UNSIGNED,
+        "Ties the notifications of one alarm together, from its raise to its clear. It is 0 where there is no alarm.",
+    ),
+    Variable(
+        "zcsNotifyCount",
+        12,
+        Syntax.UNSIGNED,
+        "How many raises this alarm has had so far, changes of severity included, or how many notifications "
+        "are folded into this one.",
+    ),
+)
+
+_LIMIT_OF = {variable.name: variable.limit for variable in VARIABLES}
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationType:
+    """One kind of notification.
+
+    Attributes:
+        number: Sub-identifier below ``root.0``.
+    """
+
+    name: str
+    number: int
+    description: str
+
+
+_FAMILIES = (
+    ("general", "Alarm", 1, "An alarm that has no class of its own, rules of the site among them,"),
+    ("service", "Service", 11, "An alarm about a ZCS service"),
+    ("filesystem", "Filesystem", 21, "An alarm about the space, the inodes or the state of a file system"),
+    ("queue", "Queue", 31, "An alarm about a mail queue"),
+    ("database", "Database", 41, "An alarm about a database server"),
+    ("jvm", "Jvm", 51, "An alarm about a Java virtual machine"),
+    ("auth", "Auth", 61, "An alarm about logins"),
+    ("certificate", "Certificate", 71, "An alarm about a certificate"),
+    ("collector", "Collector", 81, "An alarm about the monitoring itself"),
+)
+
+RAISED: Mapping[str, str] = {family: f"zcs{word}Raised" for family, word, _, _ in _FAMILIES}
+"""From the family of an alert to the type that raises it; also sent when its severity changes."""
+
+CLEARED: Mapping[str, str] = {family: f"zcs{word}Cleared" for family, word, _, _ in _FAMILIES}
+"""From the family of an alert to the type that clears it."""
+
+HEARTBEAT = "zcsHeartbeat"
+STARTED = "zcsStarted"
+STOPPING = "zcsStopping"
+SUPPRESSED = "zcsSuppressed"
+TEST = "zcsTest"
+EVENT = "zcsEvent"
+
+NOTIFICATION_TYPES = (
+    *(
+        kind
+        for family, _, number, text in _FAMILIES
+        for kind in (
+            NotificationType(RAISED[family], number, f"{text} was raised, or is still active and has changed."),
+            NotificationType(CLEARED[family], number + 1, f"{text} is over."),
+        )
+    ),
+    NotificationType(HEARTBEAT, 91, "Sent at a steady pace while nothing else waits: silence means trouble."),
+    NotificationType(STARTED, 92, "The monitoring has started."),
+    NotificationType(STOPPING, 93, "The monitoring is being stopped; alarms stay as they are until it starts again."),
+    NotificationType(SUPPRESSED, 94, "More was to be told than may be sent here; zcsNotifyCount says how much."),
+    NotificationType(TEST, 95, "Sent by hand, to see that it arrives."),
+    NotificationType(EVENT, 96, "Something happened once and has no state, such as a service that was started."),
+)
+
+_NUMBER_OF = {kind.name: kind.number for kind in NOTIFICATION_TYPES}
+_NAME_OF = {kind.number: kind.name for kind in NOTIFICATION_TYPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Something to tell, whoever it is told to.
+
+    Attributes:
+        type_name: One of ``NOTIFICATION_TYPES``.
+        event_id: The same in every retransmission and at every destination.
+        host: Name of the ZCS server.
+        rule: Name of the alert or event, empty where there is none.
+        rule_id: Its permanent number, 0 where there is none.
+        object: What the rule looked at.
+        severity: 0 ok, 1 warning, 2 critical, 3 unknown.
+        text: One line for a person.
+        value: Measured value with its unit.
+        threshold: What it was compared with.
+        time: Seconds since the epoch.
+        alarm_id: 0 where there is no alarm.
+        count: Raises of this alarm so far, or notifications folded into this one.
+    """
+
+    type_name: str
+    event_id: str
+    host: str
+    rule: str
+    rule_id: int
+    object: str
+    severity: int
+    text: str
+    value: str
+    threshold: str
+    time: float
+    alarm_id: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class VarBind:
+    """One variable of a message, ready to be encoded."""
+
+    oid: Oid
+    syntax: Syntax
+    value: int | bytes
+
+
+def parse_root(text: str) -> Oid:
+    """Return the root that ``snmp.root_oid`` names, such as ``1.3.6.1.4.1.8072.9999.9999.7071``.
+
+    Raises:
+        ValueError: It is not an object identifier below the enterprises; the message shows one.
+    """
+    parts = text.removeprefix(".").split(".")
+    if all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
+        oid = tuple(int(part) for part in parts)
+        below = len(oid) - len(ENTERPRISES)
+        if oid[: len(ENTERPRISES)] == ENTERPRISES and 1 <= below <= 10 and all(part <= _UINT32 for part in oid):
+            return oid
+    raise ValueError(
+        f"{text!r} is not an object identifier below 1.3.6.1.4.1 (enterprises); "
+        f"write it like {format_oid(DEFAULT_ROOT)}"
+    )
+
+
+def format_oid(oid: Iterable[int]) -> str:
+    """Return an object identifier in dotted form."""
+    return ".".join(map(str, oid))
+
+
+def wire_text(text: str, limit: int) -> str:
+    """Return ``text`` as receivers get it: one line of harmless ASCII, at most ``limit`` long.
+
+    Receivers put these texts into command lines and web pages, and not all of them do it with
+    care. Only letters, digits, space and ``-_.:/@%+,=()#`` pass; anything else becomes ``?``.
+    A text that was cut ends in three dots.
+    """
+    kept = "".join(char if char in _SAFE else "?" for char in text[: limit + 1])
+    return kept if len(kept) <= limit else kept[: limit - 3] + "..."
+
+
+def text_with_evidence(summary: str, evidence: Evidence) -> str:
+    """Return the text of a notification: the summary, then as many whole evidence entries as fit.
+
+    The caller has already left out what this destination may not see.
+    """
+    limit = _LIMIT_OF["zcsNotifyText"]
+    text = wire_text(summary, limit)
+    opening = ": "
+    for item in evidence:
+        entry = wire_text(item.value, limit)
+        if item.count is not None:
+            entry += f" ({item.count:g})"
+        if len(text) + len(opening) + len(entry) > limit:
+            break
+        text += opening + entry
+        opening = ", "
+    return text
+
+
+def date_and_time(moment: float) -> bytes:
+    """Return seconds since the epoch as the eleven octets of DateAndTime, in the host's local zone."""
+    local = datetime.fromtimestamp(round(moment, 1), UTC).astimezone()
+    offset = local.utcoffset() or timedelta()
+    minutes = int(abs(offset).total_seconds()) // 60
+    sign = b"-" if offset < timedelta() else b"+"
+    return struct.pack(
+        ">H6Bc2B",
+        local.year,
+        local.month,
+        local.day,
+        local.hour,
+        local.minute,
+        local.second,
+        local.microsecond // 100_000,
+        sign,
+        *divmod(minutes, 60),
+    )
+
+
+def parse_date_and_time(octets: bytes) -> float:
+    """Return the seconds since the epoch in a DateAndTime; without an offset it is read as UTC.
+
+    Raises:
+        ValueError: The octets are no DateAndTime.
+    """
+    if len(octets) not in (8, 11):
+        raise ValueError(f"a DateAndTime has 8 or 11 octets, not {len(octets)}")
+    year, month, day, hour, minute, second, tenth = map(int, struct.unpack(">H6B", octets[:8]))
+    offset = timedelta()
+    if len(octets) == 11:
+        sign, hours, minutes = struct.unpack(">c2B", octets[8:])
+        offset = timedelta(hours=hours, minutes=minutes) * (-1 if sign == b"-" else 1)
+    # A leap second is written as 60, which datetime does not know.
+    moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset))
+    return moment.timestamp() + tenth / 10
+
+
+def notification_oid(type_name: str, root: Oid = DEFAULT_ROOT) -> Oid:
+    """Return the object identifier of a notification type.
+
+    Raises:
+        ValueError: There is no such type.
+    """
+    try:
+        return (*root, 0, _NUMBER_OF[type_name])
+    except KeyError:
+        raise ValueError(f"no notification is called {type_name!r}") from None
+
+
+def encode(notification: Notification, sequence: int, root: Oid = DEFAULT_ROOT) -> tuple[VarBind, ...]:
+    """Return the twelve variables of ``notification`` in their fixed order.
+
+    ``sequence`` is the number of this notification at the destination.
+
+    Raises:
+        ValueError: A field cannot be told over SNMP, such as an unknown severity.
+    """
+    if notification.severity not in range(4):
+        raise ValueError(f"severity {notification.severity} is not 0 to 3")
+    try:
+        moment = date_and_time(notification.time)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise ValueError(f"time {notification.time} is not a date: {exc}") from exc
+    values: tuple[int | str | bytes, ...] = (
+        sequence & _UINT32,
+        notification.event_id,
+        notification.host,
+        f"{notification.rule_id} {notification.rule}".rstrip(),
+        notification.object,
+        notification.severity,
+        notification.text,
+        notification.value,
+        notification.threshold,
+        moment,
+        notification.alarm_id & _UINT32,
+        notification.count & _UINT32,
+    )
+    return tuple(
+        VarBind(
+            (*root, 1, 11, variable.number, 0),
+            variable.syntax,
+            wire_text(value, variable.limit).encode("ascii") if isinstance(value, str) else value,
+        )
+        for variable, value in zip(VARIABLES, values, strict=True)
+    )
+
+
+def decode(trap: Oid, variables: Mapping[Oid, Value], root: Oid = DEFAULT_ROOT) -> tuple[int, Notification] | None:
+    """Return the sequence number and the notification in a received message, None when it is not one of ours.
+
+    ``trap`` is the value of ``snmpTrapOID.0``; the variables are given by their object identifiers.
+    """
+    name = _NAME_OF.get(trap[-1]) if trap[:-1] == (*root, 0) else None
+    if name is None:
+        return None
+    numbers: list[int] = []
+    octets: list[bytes] = []
+    for variable in VARIABLES:
+        value = variables.get((*root, 1, 11, variable.number, 0))
+        if variable.syntax in (Syntax.TEXT, Syntax.TIME) and isinstance(value, bytes):
+            octets.append(value)
+        elif variable.syntax in (Syntax.UNSIGNED, Syntax.SEVERITY) and isinstance(value, int):
+            numbers.append(value)
+        else:
+            return None
+    *texts, moment = octets
+    event_id, host, rule, thing, text, value_text, threshold = (
+        wire_text(entry.decode("ascii", "replace"), 255) for entry in texts
+    )
+    sequence, severity, alarm_id, count = numbers
+    number, _, rule_name = rule.partition(" ")
+    try:
+        return sequence, Notification(
+            type_name=name,
+            event_id=event_id,
+            host=host,
+            rule=rule_name,
+            rule_id=int(number),
+            object=thing,
+            severity=severity,
+            text=text,
+            value=value_text,
+            threshold=threshold,
+            time=parse_date_and_time(moment),
+            alarm_id=alarm_id,
+            count=count,
+        )
+    except (ValueError, OverflowError):
+        return None

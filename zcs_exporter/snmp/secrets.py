@@ -1,0 +1,194 @@
+"""Secrets files: YAML of mode 0600 with the community or the SNMPv3 user of one destination.
+
+Nothing here ever puts a secret into a message: not what was written, nor the line it stood on.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+from pydantic import SecretStr, ValidationError
+
+from zcs_exporter.contract import Section
+
+Version = Literal["2c", "3"]
+
+AUTH_PROTOCOLS = ("SHA-224", "SHA-256", "SHA-384", "SHA-512")
+PRIV_PROTOCOLS = ("AES-128", "AES-192", "AES-256")
+WEAK_AUTH_PROTOCOLS = ("MD5", "SHA-1")
+WEAK_PRIV_PROTOCOLS = ("DES", "3DES")
+
+MIN_PASSPHRASE = 12
+_MAX_FILE = 65536
+_MAX_USER = 32
+
+
+class SecretsError(Exception):
+    """A secrets file cannot be used; the message names file, key and remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Community:
+    """What SNMPv2c calls a community: a password in clear."""
+
+    community: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UsmUser:
+    """A user of SNMPv3 with authentication and privacy, the only level we speak."""
+
+    user: str
+    auth_protocol: str
+    auth_password: str = field(repr=False)
+    priv_protocol: str
+    priv_password: str = field(repr=False)
+
+
+Secrets = Community | UsmUser
+
+
+class _Key(Section):
+    protocol: str
+    password: SecretStr
+
+
+class _File(Section):
+    community: SecretStr | None = None
+    user: str | None = None
+    auth: _Key | None = None
+    priv: _Key | None = None
+    allow_weak: bool = False
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, which YAML forbids and PyYAML does not notice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, "a key is given twice", key.start_mark)
+            seen.add(key.value if isinstance(key.value, str) else None)
+        return super().construct_mapping(node, deep)
+
+
+def load_secrets(path: str, version: Version, *, uid: int | None = None, gid: int | None = None) -> Secrets:
+    """Return the secrets for SNMP ``version`` in the file at ``path``.
+
+    Args:
+        path: A regular file of mode 0600, or 0640 with the daemon's group, of root or the daemon's user.
+        version: Decides which keys the file needs.
+        uid: The daemon's user; the user of this process unless given.
+        gid: The daemon's group; the group of this process unless given.
+
+    Raises:
+        SecretsError: The file, its owner, its mode or a key is not as it should be.
+    """
+    text = read_private_file(path, os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
+    content = _parsed(path, text)
+    if version == "2c":
+        return _community(path, content)
+    return _usm_user(path, content)
+
+
+def read_private_file(path: str, uid: int, gid: int) -> str:
+    """Return the text of a file that nobody but root, ``uid`` and ``gid`` can read or change.
+
+    Raises:
+        SecretsError: It cannot be read, or somebody else could.
+    """
+    try:
+        # Not blocking, so that a FIFO in its place is refused and not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        raise SecretsError(f"{path}: {exc.strerror}; name a file that the daemon can read under 'secrets'") from exc
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise SecretsError(f"{path}: is not a regular file; name a file under 'secrets'")
+        if status.st_uid not in (0, uid):
+            raise SecretsError(f"{path}: belongs to uid {status.st_uid}; chown it to root or to the daemon's user")
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o137 or (mode & 0o040 and status.st_gid != gid):
+            raise SecretsError(f"{path}: mode {mode:04o} lets others in; chmod 0600, or 0640 with the daemon's group")
+        data = file.read(_MAX_FILE + 1)
+    if len(data) > _MAX_FILE:
+        raise SecretsError(f"{path}: is over {_MAX_FILE} bytes, which no secrets file is; name the right file")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise SecretsError(f"{path}: is not UTF-8 text; write it as YAML, like 'community: ...'") from None
+
+
+def _parsed(path: str, text: str) -> _File:
+    try:
+        # A subclass of SafeLoader: plain values only.
+        content = yaml.load(text, _UniqueKeyLoader)  # noqa: S506
+    except yaml.MarkedYAMLError as exc:
+        line = f" line {exc.problem_mark.line + 1}:" if exc.problem_mark else ""
+        raise SecretsError(f"{path}:{line} {_without_quotes(exc.problem)}; correct the YAML") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise SecretsError(f"{path}: is not YAML; write it like 'community: ...'") from None
+    if not isinstance(content, Mapping):
+        raise SecretsError(f"{path}: holds no keys; write it like 'community: ...' or 'user: ...'")
+    try:
+        return _File.model_validate(dict(content))
+    except ValidationError as exc:
+        fault = exc.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise SecretsError(f"{path}: {_explained(fault['type'], fault['loc'])}") from None
+
+
+def _without_quotes(problem: str | None) -> str:
+    """Return PyYAML's words up to the first quotation, which could be of a secret."""
+    return (problem or "cannot be read").split("'")[0].split('"')[0].strip() or "cannot be read"
+
+
+def _explained(kind: str, place: tuple[int | str, ...]) -> str:
+    if kind == "extra_forbidden":
+        # Not the key itself: a password on a line without its key would be one.
+        inside = f" under '{place[0]}'" if len(place) > 1 else ""
+        known = ("protocol", "password") if len(place) > 1 else tuple(_File.model_fields)
+        return f"has an unknown key{inside}; known are {', '.join(known)}"
+    key = ".".join(map(str, place))
+    if kind == "missing":
+        return f"'{key}' is missing; add it"
+    return f"'{key}' has the wrong type; put the value in quotes, or below it 'protocol:' and 'password:'"
+
+
+def _community(path: str, content: _File) -> Community:
+    if content.community is None:
+        raise SecretsError(f"{path}: 'community' is missing, which version 2c needs; add 'community: ...'")
+    community = content.community.get_secret_value()
+    if not 1 <= len(community.encode()) <= 255:
+        raise SecretsError(f"{path}: 'community' has {len(community.encode())} octets; use 1 to 255")
+    return Community(community)
+
+
+def _usm_user(path: str, content: _File) -> UsmUser:
+    if not content.user or len(content.user.encode()) > _MAX_USER:
+        raise SecretsError(f"{path}: 'user' is missing or over {_MAX_USER} octets; version 3 needs 'user: ...'")
+    auth = _key(path, "auth", content.auth, AUTH_PROTOCOLS, WEAK_AUTH_PROTOCOLS, content.allow_weak)
+    priv = _key(path, "priv", content.priv, PRIV_PROTOCOLS, WEAK_PRIV_PROTOCOLS, content.allow_weak)
+    return UsmUser(content.user, *auth, *priv)
+
+
+def _key(
+    path: str, name: str, key: _Key | None, strong: tuple[str, ...], weak: tuple[str, ...], allow_weak: bool
+) -> tuple[str, str]:
+    if key is None:
+        example = f"{name}: {{protocol: {strong[1] if name == 'auth' else strong[0]}, password: ...}}"
+        raise SecretsError(f"{path}: '{name}' is missing; version 3 is used with both keys only: add '{example}'")
+    if key.protocol in weak and not allow_weak:
+        raise SecretsError(
+            f"{path}: '{name}.protocol' {key.protocol} is weak; use {strong[0]} or better, or add 'allow_weak: true'"
+        )
+    if key.protocol not in (*strong, *weak):
+        raise SecretsError(f"{path}: '{name}.protocol' is not known; use one of {', '.join(strong)}")
+    password = key.password.get_secret_value()
+    if len(password.encode()) < MIN_PASSPHRASE:
+        raise SecretsError(f"{path}: '{name}.password' is too short; use {MIN_PASSPHRASE} characters or more")
+    return key.protocol, password

@@ -1,0 +1,110 @@
+"""Sends notifications to one destination over SNMP."""
+
+import asyncio
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+from zcs_exporter.blocking import BlockingCall
+from zcs_exporter.contract import Clock, CollectError
+from zcs_exporter.snmp.destination import DeliveryError, Destination, Fault
+from zcs_exporter.snmp.identity import EngineIdentity
+from zcs_exporter.snmp.notification import DEFAULT_ROOT, Notification, Oid, encode, notification_oid
+
+if TYPE_CHECKING:
+    from zcs_exporter.snmp.engine import Session
+
+__all__ = ["DeliveryError", "Destination", "Fault", "SnmpSender"]
+
+_TRAP_RESOLVE_AFTER = 300.0
+"""Seconds after which the name of a trap's destination is looked up again: nobody tells that it moved."""
+
+Address = tuple[int, tuple[str, int]]
+"""Family, and numeric host and port."""
+
+
+class SnmpSender:
+    """Sends to one destination, one notification at a time.
+
+    It never waits longer than ``timeout * (retries + 2)`` for a notification. After a failure it starts from
+    nothing: the name is resolved anew, its next address is tried, and the engine is a new one.
+    """
+
+    def __init__(
+        self, destination: Destination, identity: EngineIdentity, clock: Clock, root: Oid = DEFAULT_ROOT
+    ) -> None:
+        self._destination = destination
+        self._identity = identity
+        self._clock = clock
+        self._root = root
+        self._resolving = BlockingCall(f"{destination.name}: resolving {destination.host}")
+        self._one_at_a_time = asyncio.Lock()
+        self._session: Session | None = None
+        self._opened = 0.0
+        self._failures = 0
+
+    async def send(self, notification: Notification, sequence: int) -> None:
+        """Send ``notification`` as number ``sequence``; an inform has been acknowledged when this returns.
+
+        Raises:
+            DeliveryError: It was not sent, or not acknowledged; ``retryable`` says whether waiting can help.
+        """
+        try:
+            trap = notification_oid(notification.type_name, self._root)
+            variables = encode(notification, sequence, self._root)
+        except ValueError as exc:
+            raise DeliveryError(Fault.UNSENDABLE, f"{self._destination.name}: {exc}") from exc
+        async with self._one_at_a_time:
+            to = self._destination
+            try:
+                # pysnmp counts its time-outs by the wall clock, which can stand still for hours.
+                async with asyncio.timeout(to.timeout * (to.retries + 2)):
+                    session = await self._ready_session()
+                    await session.send(trap, variables)
+            except TimeoutError:
+                self._give_up_session()
+                raise DeliveryError(Fault.TIMEOUT, f"{to.name}: {to.host} port {to.port} gave no answer") from None
+            except BaseException:
+                self._give_up_session()
+                raise
+            self._failures = 0
+
+    def close(self) -> None:
+        """Close the socket; a later ``send`` opens another."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _give_up_session(self) -> None:
+        self._failures += 1
+        self.close()
+
+    async def _ready_session(self) -> "Session":
+        now = self._clock.monotonic()
+        if self._destination.kind == "trap" and now - self._opened > _TRAP_RESOLVE_AFTER:
+            self.close()
+        if self._session is None:
+            # Imported here, since pysnmp takes 30 MB that a daemon without SNMP targets keeps.
+            from zcs_exporter.snmp.engine import Session
+
+            family, address = await self._address()
+            self._session = await Session.open(self._destination, address, family, self._identity, self._clock)
+            self._opened = now
+        return self._session
+
+    async def _address(self) -> Address:
+        host, port = self._destination.host, self._destination.port
+        try:
+            numeric = ipaddress.ip_address(host)
+        except ValueError:
+            pass
+        else:
+            return (socket.AF_INET6 if numeric.version == 6 else socket.AF_INET), (host, port)
+        try:
+            found = await self._resolving(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM))
+        except (OSError, UnicodeError, CollectError) as exc:
+            detail = exc.strerror if isinstance(exc, OSError) else str(exc)
+            raise DeliveryError(Fault.UNREACHABLE, f"{self._destination.name}: resolving {host}: {detail}") from exc
+        # A name with an IPv6 and an IPv4 address may listen on one of them only.
+        family, _, _, _, address = found[self._failures % len(found)]
+        return family, (str(address[0]), port)

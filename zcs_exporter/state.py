@@ -1,0 +1,309 @@
+"""What must survive: one SQLite database in the state directory.
+
+One transaction per round holds log positions, collectors' rows, alarms and messages, so that after
+``kill -9`` they tell of the same moment. The database belongs to one thread; the event loop hands it
+functions and waits for as long as it wants to.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import queue
+import secrets
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from zcs_exporter.notify.message import Message
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+RESERVE = 2 << 20
+"""Bytes kept free inside the database's files, so that a full disk does not refuse the next notifications."""
+
+KEPT_MESSAGES = 10_000
+"""Delivered messages kept for replay and history."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE log_position (path TEXT PRIMARY KEY, position TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE collector_row (collector TEXT, key TEXT, value TEXT NOT NULL, PRIMARY KEY (collector, key)) WITHOUT ROWID;
+CREATE TABLE alarm (key TEXT PRIMARY KEY, alarm TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE message (number INTEGER PRIMARY KEY, message TEXT NOT NULL);
+CREATE TABLE delivery (
+    number INTEGER NOT NULL REFERENCES message (number) ON DELETE CASCADE,
+    target TEXT NOT NULL,
+    sequence INTEGER,
+    PRIMARY KEY (target, number)
+) WITHOUT ROWID;
+CREATE TABLE destination (target TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the message names it and the remedy."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """Everything that one round changed.
+
+    Attributes:
+        positions: Log positions in JSON form, by path.
+        rows: Collectors' rows by collector and key, None to delete.
+        alarms: By key in JSON form, None to delete.
+        messages: By number, each with the targets that must get it.
+        meta: Single values.
+    """
+
+    positions: dict[str, str] = field(default_factory=dict)
+    rows: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    alarms: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    messages: dict[int, tuple[Message, tuple[str, ...]]] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.positions or self.rows or self.alarms or self.messages or self.meta)
+
+    def absorb(self, later: "Commit") -> None:
+        """Add what a later round changed; the later value wins."""
+        self.positions |= later.positions
+        self.rows |= later.rows
+        self.alarms |= later.alarms
+        self.messages |= later.messages
+        self.meta |= later.meta
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that one target has not acknowledged.
+
+    Attributes:
+        number: The message's, in order of time.
+        sequence: Given when first sent; None before.
+    """
+
+    number: int
+    target: str
+    message: Message
+    sequence: int | None
+
+
+class StateStore:
+    """The open database of one state directory, locked against a second daemon.
+
+    Attributes:
+        directory: Where it lives.
+        cloned_from: The identity of the host it was made on, when that is not this one; else None.
+    """
+
+    def __init__(self, directory: str, identity: str | None = None) -> None:
+        """Open or create the database.
+
+        Args:
+            directory: Created with mode 0700 if missing.
+            identity: What this host is called; None to read it.
+
+        Raises:
+            StateError: It cannot be made, locked or read, or a newer version wrote it.
+        """
+        self.directory = directory
+        self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._lock = _lock(directory)
+            self._database = self._open()
+        except OSError as exc:
+            raise StateError(
+                f"state directory {directory}: {exc.strerror}; create it for the daemon's user "
+                f"(install -d -m 700 -o zcs-exporter {directory}) or set state.directory"
+            ) from exc
+        except sqlite3.Error as exc:
+            raise StateError(f"state directory {directory}: {exc}; move state.sqlite3 away to start afresh") from exc
+        self.cloned_from = self._bind(identity or host_identity())
+        threading.Thread(target=self._serve, name="state", daemon=True).start()
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``function`` on the database's thread, after everything handed over before.
+
+        Raises:
+            sqlite3.Error: As it raised it; the transaction is rolled back.
+        """
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        answer.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                with self._database:
+                    result = function(self._database)
+            except Exception as exc:  # noqa: BLE001 - handed to the caller, whatever it is
+                answer.set_exception(exc)
+            else:
+                answer.set_result(result)
+
+        self._requests.put(work)
+        return await asyncio.wrap_future(answer)
+
+    async def commit(self, commit: Commit) -> None:
+        """Write one round in one transaction, on disk when this returns."""
+        await self.run(lambda database: _write(database, commit))
+
+    async def give_sequence(self, target: str, number: int | None, sequence: int) -> None:
+        """Record, before it is sent, which sequence number a target's message has; None for one that is not kept."""
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute("INSERT OR REPLACE INTO destination VALUES (?, ?)", (target, sequence))
+            if number is not None:
+                database.execute(
+                    "UPDATE delivery SET sequence = ? WHERE target = ? AND number = ?", (sequence, target, number)
+                )
+
+        await self.run(write)
+
+    async def settle(self, target: str, number: int) -> None:
+        """Record that a target has, or will never have, a message."""
+        where = "DELETE FROM delivery WHERE target = ? AND number = ?"
+        await self.run(lambda database: database.execute(where, (target, number)))
+
+    async def reserve(self) -> None:
+        """Make room inside the files for what must be written when the disk is full."""
+
+        def grow(database: sqlite3.Connection) -> None:
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('reserve', zeroblob(?))", (RESERVE,))
+
+        await self.run(grow)
+        await self.run(lambda database: database.execute("DELETE FROM meta WHERE key = 'reserve'"))
+
+    def close(self) -> None:
+        """Finish what was handed over, then close; the thread may outlive a hung disk."""
+        self._requests.put(None)
+
+    def load_meta(self) -> dict[str, str]:
+        """Return the single values; only before the first ``run``."""
+        return dict(self._database.execute("SELECT key, value FROM meta"))
+
+    def load_positions(self) -> dict[str, str]:
+        """Return log positions by path; only before the first ``run``."""
+        return dict(self._database.execute("SELECT path, position FROM log_position"))
+
+    def load_rows(self, collector: str) -> dict[str, str]:
+        """Return a collector's rows; only before the first ``run``."""
+        return dict(self._database.execute("SELECT key, value FROM collector_row WHERE collector = ?", (collector,)))
+
+    def load_alarms(self) -> list[dict[str, Any]]:
+        """Return alarms in JSON form; only before the first ``run``."""
+        return [json.loads(row[0]) for row in self._database.execute("SELECT alarm FROM alarm")]
+
+    def load_deliveries(self) -> list[Delivery]:
+        """Return what waits, oldest first; only before the first ``run``."""
+        rows = self._database.execute(
+            "SELECT number, target, message, sequence FROM delivery JOIN message USING (number) ORDER BY number"
+        )
+        return [
+            Delivery(number, target, Message.from_json(json.loads(text)), seq) for number, target, text, seq in rows
+        ]
+
+    def load_sequences(self) -> dict[str, int]:
+        """Return each target's last sequence number; only before the first ``run``."""
+        return dict(self._database.execute("SELECT target, sequence FROM destination"))
+
+    def next_message_number(self) -> int:
+        """Return a number above every message's so far; only before the first ``run``."""
+        highest = self._database.execute("SELECT max(number) FROM message").fetchone()[0] or 0
+        return max(highest, int(self.load_meta().get("last_message", "0"))) + 1
+
+    def _serve(self) -> None:
+        while (work := self._requests.get()) is not None:
+            work()
+        self._database.close()
+        os.close(self._lock)
+
+    def _open(self) -> sqlite3.Connection:
+        path = os.path.join(self.directory, "state.sqlite3")
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(path, 0o600)
+        old_mask = os.umask(0o077)
+        try:
+            database = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
+            database.execute("PRAGMA journal_mode = WAL")
+        finally:
+            os.umask(old_mask)
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA foreign_keys = ON")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StateError(
+                f"{path} was written by a newer zcs-exporter (schema {version}, this one knows {SCHEMA_VERSION}); "
+                "install that version again or move the file away"
+            )
+        if version == 0:
+            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+        return database
+
+    def _bind(self, identity: str) -> str | None:
+        """Tie the state to this host; a clone sends nothing the original owes and takes its own SNMP identity."""
+        meta = self.load_meta()
+        former = meta.get("identity")
+        if former == identity:
+            return None
+        with self._database as database:
+            if former is not None:
+                database.execute("UPDATE delivery SET target = 'quarantine:' || target")
+                database.execute("DELETE FROM meta WHERE key LIKE 'snmp_%'")
+            fresh = {"identity": identity, "install_id": secrets.token_hex(4)}
+            database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", fresh.items())
+        return former
+
+
+def _write(database: sqlite3.Connection, commit: Commit) -> None:
+    database.executemany("INSERT OR REPLACE INTO log_position VALUES (?, ?)", commit.positions.items())
+    gone = [key for key, value in commit.rows.items() if value is None]
+    kept = [(*key, value) for key, value in commit.rows.items() if value is not None]
+    database.executemany("DELETE FROM collector_row WHERE collector = ? AND key = ?", gone)
+    database.executemany("INSERT OR REPLACE INTO collector_row VALUES (?, ?, ?)", kept)
+    over = [(key,) for key, alarm in commit.alarms.items() if alarm is None]
+    standing = [(key, json.dumps(alarm)) for key, alarm in commit.alarms.items() if alarm is not None]
+    database.executemany("DELETE FROM alarm WHERE key = ?", over)
+    database.executemany("INSERT OR REPLACE INTO alarm VALUES (?, ?)", standing)
+    meta = dict(commit.meta)
+    if commit.messages:
+        messages = [(number, json.dumps(message.to_json())) for number, (message, _) in commit.messages.items()]
+        deliveries = [(number, target) for number, (_, targets) in commit.messages.items() for target in targets]
+        database.executemany("INSERT OR REPLACE INTO message VALUES (?, ?)", messages)
+        database.executemany("INSERT OR IGNORE INTO delivery (number, target) VALUES (?, ?)", deliveries)
+        last = max(commit.messages)
+        meta["last_message"] = str(last)
+        database.execute(
+            "DELETE FROM message WHERE number <= ? AND number NOT IN (SELECT number FROM delivery)",
+            (last - KEPT_MESSAGES,),
+        )
+    database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+
+
+def _lock(directory: str) -> int:
+    descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(descriptor)
+        raise StateError(
+            f"state directory {directory}: another zcs-exporter is using it; stop that one or set state.directory"
+        ) from exc
+    return descriptor
+
+
+def host_identity() -> str:
+    """Return what tells this machine from a copy of it: machine-id and host name."""
+    machine = ""
+    with contextlib.suppress(OSError), open("/etc/machine-id", encoding="ascii") as file:
+        machine = file.read().strip()
+    return f"{machine}:{socket.gethostname()}"
