@@ -38,6 +38,7 @@ class FillHistory:
         self._recent: list[Point] = []
         self._hours: list[Point] = []
         self._size = 0.0
+        self._losses: dict[float, float] = {}
         self.recent_changed = False
         self.hours_changed = False
 
@@ -66,6 +67,7 @@ class FillHistory:
             self._hours[-1] = (at, room)
         if not self._recent or at - self._recent[-1][0] >= STEP:
             self._recent = [*_since(self._recent, at - RECENT - 2 * STEP), (at, room)]
+            self._losses.clear()
             self.recent_changed = True
 
     def short_estimate(self, at: float, room: float) -> float | None:
@@ -84,8 +86,11 @@ class FillHistory:
         # Half of the points may be missing, for an hour of downtime is no reason to know nothing.
         if not points or at - points[0][0] < minimum or len(points) < minimum / step / 2:
             return None
-        loss = -_median_slope(points)
-        loss = min(loss, self._loss_since_peaks(at, room, tolerance=0.1 * loss * (at - points[0][0])))
+        if minimum not in self._losses:  # thousands of slopes: once for each new point, not once a round
+            loss = -_median_slope(points)
+            peaks = self._loss_since_peaks(at, room, tolerance=0.1 * loss * (at - points[0][0])) if loss > 0 else loss
+            self._losses[minimum] = min(loss, peaks)
+        loss = self._losses[minimum]
         return room / loss if loss > 0 else None
 
     def _loss_since_peaks(self, at: float, room: float, tolerance: float) -> float:
@@ -112,6 +117,7 @@ class FillHistory:
             ValueError: It is not that.
         """
         size, *points = _list(text)
+        self._losses.clear()
         self._size, self._recent = float(size), _points(points)  # type: ignore[arg-type]  # float() refuses the rest
 
     def restore_hours(self, text: str) -> None:

@@ -4,21 +4,22 @@ A JVM is found by its pid file, else by its command line, and counts as running 
 Its figures come from its hsperfdata file. mailboxd begins as root, so that its file needs more than
 membership in group zimbra; where it may not be read, mailboxd.csv answers once a minute with less.
 
-Source: ``/tmp/hsperfdata_USER/PID``, else ``/opt/zimbra/zmstat/mailboxd.csv``; pid files in ``/opt/zimbra/log``; ``/proc``.
+Source: ``/tmp/hsperfdata_USER/PID``, else ``/opt/zimbra/zmstat/mailboxd.csv``; ``/opt/zimbra/log/*.pid``; ``/proc``.
 Privileges: group zimbra for pid files and mailboxd.csv; CAP_DAC_READ_SEARCH for hsperfdata.
 Cost: one 32 KiB read for each JVM every 15 s; a walk of ``/proc`` only while a JVM is missing from its pid file.
 """
 
-import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from collectors.hsperfdata import PerfData, PerfFile, open_perf_files
+from collectors.jvm_metrics import AVAILABLE, GC_TIME, METRICS, OLD_AFTER_GC, UP, counter_samples, memory_samples
+from collectors.jvm_processes import ROLES, JvmProcesses
 from collectors.jvm_state import JvmState, Plan, make_plan, state_from_hsperfdata, state_from_mailboxd_csv
 from collectors.zmstat import ZmstatFile, ZmstatRow
 from zcs_exporter.blocking import BlockingCall
@@ -31,7 +32,6 @@ from zcs_exporter.contract import (
     EvidenceItem,
     EvidenceKind,
     Finding,
-    Kind,
     Metric,
     NotOnThisHost,
     Reason,
@@ -41,148 +41,6 @@ from zcs_exporter.contract import (
 )
 from zcs_exporter.hostio import CLOCK_TICKS, Host, Process
 
-UP = Metric("zcs_jvm_up", Kind.GAUGE, "Whether the process runs; 0 where ZCS should run it.", ("jvm",))
-AVAILABLE = Metric(
-    "zcs_jvm_hsperfdata_available",
-    Kind.GAUGE,
-    "Whether the JVM's own counters can be read; without them most of its series are missing.",
-    ("jvm",),
-)
-POOL_USED = Metric(
-    "jvm_memory_pool_used_bytes",
-    Kind.GAUGE,
-    "Bytes in use in a pool; metaspace and class_space are brought up to date by collections only.",
-    ("jvm", "pool"),
-)
-POOL_COMMITTED = Metric(
-    "jvm_memory_pool_committed_bytes", Kind.GAUGE, "Bytes that the JVM holds for a pool.", ("jvm", "pool")
-)
-POOL_MAX = Metric(
-    "jvm_memory_pool_max_bytes",
-    Kind.GAUGE,
-    "Bytes to which a pool may grow; absent for pools without a limit of their own, as G1's eden.",
-    ("jvm", "pool"),
-)
-MEMORY_USED = Metric("jvm_memory_used_bytes", Kind.GAUGE, "Bytes in use in all of the heap.", ("jvm", "area"))
-MEMORY_COMMITTED = Metric(
-    "jvm_memory_committed_bytes", Kind.GAUGE, "Bytes that the JVM holds for all of the heap.", ("jvm", "area")
-)
-MEMORY_MAX = Metric("jvm_memory_max_bytes", Kind.GAUGE, "Bytes to which the heap may grow.", ("jvm", "area"))
-COLLECTIONS = Metric(
-    "jvm_gc_collection_seconds",
-    Kind.SUMMARY,
-    "Garbage collections and the seconds they took; for Shenandoah every phase counts as one.",
-    ("jvm", "gc"),
-)
-GC_TIME = Metric(
-    "zcs_jvm_gc_time_ratio",
-    Kind.GAUGE,
-    "Share of the last five minutes for which collections stopped the program; absent until five minutes are known.",
-    ("jvm",),
-)
-OLD_AFTER_GC = Metric(
-    "zcs_jvm_old_after_gc_ratio",
-    Kind.GAUGE,
-    "Share of the old generation that was still in use after the last collection that could free it.",
-    ("jvm",),
-)
-START_TIME = Metric("zcs_jvm_start_time_seconds", Kind.GAUGE, "When the JVM started, since the epoch.", ("jvm",))
-CLASSES = Metric("jvm_classes_currently_loaded", Kind.GAUGE, "Classes that are loaded now.", ("jvm",))
-CLASSES_LOADED = Metric("jvm_classes_loaded_total", Kind.COUNTER, "Classes loaded since the JVM started.", ("jvm",))
-CLASSES_UNLOADED = Metric(
-    "jvm_classes_unloaded_total", Kind.COUNTER, "Classes unloaded since the JVM started.", ("jvm",)
-)
-OVERFLOW = Metric(
-    "zcs_jvm_hsperfdata_overflow_bytes",
-    Kind.GAUGE,
-    "Bytes of counters that found no room in the JVM's file; above 0 some are missing.",
-    ("jvm",),
-)
-RUNTIME = Metric(
-    "jvm_runtime_info", Kind.GAUGE, "Always 1; which Java it is.", ("jvm", "version", "vendor", "runtime")
-)
-
-_NUMBERS = (
-    (
-        Metric("jvm_threads_current", Kind.GAUGE, "Threads alive, daemon threads included.", ("jvm",)),
-        "java.threads.live",
-    ),
-    (Metric("jvm_threads_daemon", Kind.GAUGE, "Daemon threads alive.", ("jvm",)), "java.threads.daemon"),
-    (Metric("jvm_threads_peak", Kind.GAUGE, "Most threads ever alive at once.", ("jvm",)), "java.threads.livePeak"),
-    (
-        Metric("jvm_threads_started_total", Kind.COUNTER, "Threads started since the JVM started.", ("jvm",)),
-        "java.threads.started",
-    ),
-    (
-        Metric("zcs_jvm_safepoints_total", Kind.COUNTER, "Times all threads were stopped, for whatever.", ("jvm",)),
-        "sun.rt.safepoints",
-    ),
-    (
-        Metric("zcs_jvm_tlab_threads", Kind.GAUGE, "Threads that allocated before the last collection.", ("jvm",)),
-        "sun.gc.tlab.allocThreads",
-    ),
-    (
-        Metric("zcs_jvm_tlab_fills", Kind.GAUGE, "Allocation buffers taken before the last collection.", ("jvm",)),
-        "sun.gc.tlab.fills",
-    ),
-    (
-        Metric(
-            "zcs_jvm_tlab_slow_allocations",
-            Kind.GAUGE,
-            "Allocations outside the threads' buffers before the last collection.",
-            ("jvm",),
-        ),
-        "sun.gc.tlab.slowAlloc",
-    ),
-)
-"""Counters published as they are, and their names in hsperfdata."""
-
-_SECONDS = (
-    (
-        Metric("zcs_jvm_safepoint_seconds_total", Kind.COUNTER, "Seconds for which all threads were stopped.", ("jvm",)),
-        "sun.rt.safepointTime",
-    ),
-    (
-        Metric(
-            "zcs_jvm_safepoint_sync_seconds_total", Kind.COUNTER, "Seconds spent on stopping all threads.", ("jvm",)
-        ),
-        "sun.rt.safepointSyncTime",
-    ),
-    (
-        Metric("zcs_jvm_application_seconds_total", Kind.COUNTER, "Seconds between safepoints.", ("jvm",)),
-        "sun.rt.applicationTime",
-    ),
-    (
-        Metric("jvm_compilation_time_seconds_total", Kind.COUNTER, "Seconds spent on compiling byte code.", ("jvm",)),
-        "java.ci.totalTime",
-    ),
-)
-"""The same for counters of clock ticks."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Role:
-    """One JVM that ZCS may run.
-
-    Attributes:
-        name: The ``jvm`` label.
-        pid_file: Below ``/opt/zimbra``; None where ZCS writes none.
-        service: The enabled service that calls for it; None where that cannot be known from the services.
-    """
-
-    name: str
-    pid_file: str | None
-    service: str | None
-
-
-_ROLES = (
-    _Role("mailboxd", "log/zmmailboxd_java.pid", "mailbox"),
-    _Role("zmconfigd", "log/zmconfigd.pid", "zmconfigd"),
-    _Role("imapd", "log/imapd.pid", "imapd"),
-    _Role("license", None, "license-daemon"),
-    _Role("other", "log/milter.pid", None),
-)
-
 _CSV_STALE = 180.0
 """mailboxd writes a row a minute; after three it has stopped."""
 
@@ -191,22 +49,6 @@ _SAME_START = 60.0
 
 # -XX:-UsePerfData
 _NO_PERF_DATA = re.compile(r"-XX:(?:-UsePerfData|\+PerfDisableSharedMem)")
-
-
-def jvm_of(argv: Sequence[str], home: str) -> str | None:
-    """Return which JVM of the ZCS below ``home`` was started by this command line; None if none of them."""
-    if f"{home}/mailboxd/etc/jetty.xml" in argv:
-        return "mailboxd"
-    if f"{home}/license/lib/app.jar" in argv:
-        return "license"
-    if not any(home + "/" in argument for argument in argv):
-        return None
-    # /opt/zimbra/common/bin/java ... -cp /opt/zimbra/... org.python.util.jython /opt/zimbra/libexec/zmconfigd
-    if "org.python.util.jython" in argv:
-        return "zmconfigd"
-    if "com.zimbra.cs.imap.ImapDaemon" in argv:
-        return "imapd"
-    return None
 
 
 class JvmConfig(CollectorConfig):
@@ -278,7 +120,7 @@ class _Past:
         if not self.pauses:
             return None
         (since, before), (until, after) = self.pauses[0], self.pauses[-1]
-        return None if until - since < max(window, 0.001) else min(1.0, (after - before) / (until - since))
+        return None if until - since < window else min(1.0, (after - before) / (until - since))
 
 
 class JvmCollector:
@@ -287,36 +129,17 @@ class JvmCollector:
     name: ClassVar[str] = "jvm"
     interval: ClassVar[float] = 15.0
     config_class: ClassVar[type[CollectorConfig]] = JvmConfig
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        UP,
-        AVAILABLE,
-        POOL_USED,
-        POOL_COMMITTED,
-        POOL_MAX,
-        MEMORY_USED,
-        MEMORY_COMMITTED,
-        MEMORY_MAX,
-        COLLECTIONS,
-        GC_TIME,
-        OLD_AFTER_GC,
-        START_TIME,
-        CLASSES,
-        CLASSES_LOADED,
-        CLASSES_UNLOADED,
-        OVERFLOW,
-        RUNTIME,
-        *(metric for metric, _ in (*_NUMBERS, *_SECONDS)),
-    )
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(self, config: JvmConfig, host: Host, clock: Clock) -> None:
         self._window = config.gc_window
         self._host = host
         self._clock = clock
         self._call = BlockingCall("reading the JVMs' hsperfdata")
+        self._processes = JvmProcesses(host)
         self._held: dict[str, _Held] = {}
-        self._walked: dict[str, int] = {}
         self._csv = ZmstatFile(host, host.zcs.path("zmstat/mailboxd.csv"))
-        self._csv_row: ZmstatRow | None = None
+        self._csv_at: float | None = None
         self._past: dict[str, _Past] = {}
 
     async def collect(self) -> Sequence[Finding]:
@@ -339,11 +162,11 @@ class JvmCollector:
         if look.up:
             yield AVAILABLE.sample(look.perf is not None, jvm=jvm)
         if look.perf is not None:
-            yield from _counters(jvm, look.perf)
+            yield from counter_samples(jvm, look.perf)
         if look.state is None or look.source is None:
             self._past.pop(jvm, None)
             return
-        yield from _memory(jvm, look.state)
+        yield from memory_samples(jvm, look.state)
         past = self._past.get(jvm)
         if past is None or past.source != look.source:
             past = self._past[jvm] = _Past(look.source)
@@ -371,8 +194,8 @@ class JvmCollector:
                     GRANT,
                 )
             )
-        running = self._find(services)
-        hidden = len(running) < len(_ROLES) and self._hidden()
+        running = self._processes.find(services)
+        hidden = len(running) < len(ROLES) and self._processes.hidden()
         if hidden:
             shortfalls.append(
                 Shortfall(
@@ -382,7 +205,7 @@ class JvmCollector:
                 )
             )
         looks = []
-        for role in _ROLES:
+        for role in ROLES:
             process = running.get(role.name)
             if process is None:
                 self._drop(role.name)
@@ -391,51 +214,6 @@ class JvmCollector:
             else:
                 looks.append(self._look(role.name, process, shortfalls))
         return looks, shortfalls
-
-    def _find(self, services: frozenset[str] | None) -> dict[str, Process]:
-        """Return the running JVMs by label."""
-        found: dict[str, Process] = {}
-        for role in _ROLES:
-            for pid in (self._pid_in_file(role), self._walked.get(role.name)):
-                process = None if pid is None else self._host.process(pid)
-                # A pid file outlives its process, and its number may be another's by now.
-                if process and _is_java(process) and self._may_be(process, role) and process not in found.values():
-                    found[role.name] = process
-                    break
-        missing = {role.name for role in _ROLES if role.name not in found and self._wanted(role, services)}
-        if missing:
-            with doing("listing /proc"):
-                processes = sorted(self._host.processes(), key=lambda process: process.start_ticks)
-            for process in processes:
-                name = jvm_of(process.argv, self._host.zcs.home) if _is_java(process) else None
-                if name in missing:
-                    found.setdefault(name, process)
-        self._walked = {name: process.pid for name, process in found.items()}
-        return found
-
-    def _may_be(self, process: Process, role: _Role) -> bool:
-        known = jvm_of(process.argv, self._host.zcs.home)
-        return known == role.name or (known is None and role.pid_file is not None)
-
-    def _wanted(self, role: _Role, services: frozenset[str] | None) -> bool:
-        if role.service is None:
-            return False
-        if role.name == "license" and self._host.exists(self._host.zcs.path("license/lib/app.jar")):
-            return True
-        return services is None or role.service in services
-
-    def _pid_in_file(self, role: _Role) -> int | None:
-        if role.pid_file is None:
-            return None
-        try:
-            text = self._host.read(self._host.zcs.path(role.pid_file), 64).strip()
-        except OSError:
-            return None
-        return int(text) if re.fullmatch(rb"[1-9][0-9]{0,9}", text) else None
-
-    def _hidden(self) -> bool:
-        """Whether ``/proc`` shows us to ourselves but not the first process, which always runs."""
-        return self._host.exists("/proc/self/stat") and self._host.process(1) is None
 
     def _look(self, name: str, process: Process, shortfalls: list[Shortfall]) -> _Look:
         try:
@@ -454,23 +232,99 @@ class JvmCollector:
 
     def _look_at_csv(self, process: Process, because: CollectError, shortfalls: list[Shortfall]) -> _Look:
         """Fall back to mailboxd.csv, and say so."""
-        known = self._csv_row
         try:
             row = self._row_of(process)
             state = None if row is None else state_from_mailboxd_csv(row)
         except CollectError as exc:
-            shortfalls.append(Shortfall(because.reason, f"mailboxd: {because}; nor does {exc}", because.remedy))
+            shortfalls.append(Shortfall(because.reason, f"mailboxd: {because}; in its stead, {exc}", because.remedy))
             return _Look("mailboxd", True)
         shortfalls.append(
             Shortfall(
                 because.reason,
                 f"mailboxd: {because}; memory and collections are taken from {self._csv.path} once a minute, "
-                "threads, classes and safepoints are missing",
+                "while threads, classes and safepoints are missing",
                 because.remedy,
             )
         )
-        if state is None:
+        if row is None or state is None:
             return _Look("mailboxd", True)
+        fresh, self._csv_at = row.at != self._csv_at, row.at
         source = (process.pid, process.start_ticks, "mailboxd.csv")
-        fresh = known is None or known.at != row.at
         return _Look("mailboxd", True, state=state, source=source, fresh=fresh)
+
+    def _row_of(self, process: Process) -> ZmstatRow | None:
+        """Return the newest row of mailboxd.csv; None while this process has written none."""
+        now = self._clock.wall()
+        row = self._csv.newest(now)
+        if row is None:
+            return None
+        if abs(now - row.at) > _CSV_STALE:
+            raise CollectError(
+                Reason.UNAVAILABLE,
+                f"{self._csv.path}: the last row is {now - row.at:.0f} s old, of one a minute",
+            )
+        return row if row.at >= self._start(process) else None
+
+    def _start(self, process: Process) -> float:
+        with doing("reading /proc/stat"):
+            return self._host.boot_time() + process.start_ticks / CLOCK_TICKS
+
+    def _open(self, name: str, process: Process) -> _Held:
+        held = self._held.get(name)
+        if held is not None and (held.pid, held.start_ticks) == (process.pid, process.start_ticks):
+            return held
+        self._drop(name)
+        for file in open_perf_files(self._host, process.pid, self._uid(process.pid)):
+            try:
+                genuine = self._same_start(file.read(), process)
+            except BaseException:
+                file.close()
+                raise
+            if genuine:
+                held = self._held[name] = _Held(process.pid, process.start_ticks, file)
+                return held
+            file.close()
+        switch = next((argument for argument in process.argv if _NO_PERF_DATA.fullmatch(argument)), None)
+        if switch:
+            raise CollectError(
+                Reason.UNAVAILABLE,
+                f"{switch} is set, so that the JVM keeps no hsperfdata",
+                f"take {switch} out of the JVM's options (mailboxd's are the localconfig key "
+                "mailboxd_java_options) and restart it",
+            )
+        raise CollectError(
+            Reason.UNAVAILABLE,
+            f"there is no /tmp/hsperfdata_*/{process.pid} of this process",
+            "keep cleaners away from /tmp/hsperfdata_* (tmpfiles.d: x /tmp/hsperfdata_*), "
+            "set PrivateTmp=no for zcs-exporter, and restart the JVM",
+        )
+
+    def _same_start(self, perf: PerfData, process: Process) -> bool:
+        """Whether a file is of this process, not left behind by one that was killed and had its number.
+
+        Wall time may have been stepped since, and the monotonic clock stands still in suspend, so one of
+        both must agree.
+        """
+        began = perf.number("sun.rt.createVmBeginTime")
+        if began is not None and abs(began / 1000 - self._start(process)) <= _SAME_START:
+            return True
+        age = perf.seconds("sun.os.hrt.ticks")
+        try:
+            uptime = float(self._host.read("/proc/uptime", 256).split()[0])
+        except (OSError, LookupError, ValueError):
+            return False
+        return age is not None and abs(uptime - process.start_ticks / CLOCK_TICKS - age) <= _SAME_START
+
+    def _uid(self, pid: int) -> int:
+        with doing(f"reading /proc/{pid}/status"):
+            status = self._host.read_text(f"/proc/{pid}/status")
+        # Uid:	1000	1000	1000	1000
+        match = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE | re.ASCII)
+        if match is None:
+            raise CollectError(Reason.PARSE, f"/proc/{pid}/status has no line Uid")
+        return int(match[1])
+
+    def _drop(self, name: str) -> None:
+        held = self._held.pop(name, None)
+        if held is not None:
+            held.file.close()

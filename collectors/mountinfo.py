@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zcs_exporter.contract import CollectError, Reason
 
 # /mnt/with\040blank
-_OCTAL = re.compile(r"\\([0-3][0-7]{2})")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 # Since Linux 6.15 an ext4 that stopped writing after an error says so by words of its own.
 _READ_ONLY = frozenset({"ro", "emergency_ro", "shutdown"})
@@ -112,12 +112,7 @@ def _unescape(name: str) -> str:
     if "\\" not in name:
         return name
     # The digits stand for bytes, of which several may make one character.
-    octets = _OCTAL.sub(lambda match: chr(int(match[1], 8)) if int(match[1], 8) < 128 else match[0], name)
-    if not _OCTAL.search(octets):
-        return octets
-    raw = re.sub(
-        rb"\\([0-3][0-7]{2})", lambda match: bytes([int(match[1], 8)]), octets.encode("utf-8", "surrogateescape")
-    )
+    raw = _OCTAL.sub(lambda match: bytes([int(match[1], 8)]), name.encode("utf-8", "surrogateescape"))
     return raw.decode("utf-8", "surrogateescape")
 
 

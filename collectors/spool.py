@@ -1,25 +1,21 @@
-"""Postfix's queue file format, and a reader of its spool that looks only at what changed.
+"""A reader of Postfix's spool that looks only at what changed.
 
-A queue file is a run of records: one type byte, the length as a varint (seven bits a byte, low
-bits first), the data. The envelope comes first: ``C`` sizes, ``T`` arrival time, ``A`` named
-attributes, ``S`` sender, ``R`` recipients; ``M`` begins the message. Size and arrival are taken
-from it by the rules of Postfix's own showq, so that they equal those of ``postqueue -j``.
-
-A message in the queue takes about 50 bytes here: a million of them fit where one Python object each would not.
+A message takes about 50 bytes here, so that a million of them fit where one object each would not.
 """
 
+import errno
 import heapq
-import itertools
 import os
 import re
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zcs_exporter.contract import Clock, CollectError, Reason, doing
+from collectors.queue_file import Envelope, read_envelope
+from zcs_exporter.contract import Clock, CollectError, doing, os_error
 from zcs_exporter.hostio import Host
-from zcs_exporter.text import one_line
 
 QUEUES = ("maildrop", "incoming", "active", "hold", "corrupt", "deferred")
 """In the order in which they are read first: the small ones before the one that may be huge."""
@@ -31,101 +27,13 @@ AGE_BANDS = (("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("12h", 720), ("1d
 _QUEUE_ID = re.compile(
     r"[0-9A-F]{6,64}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{10,32}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,32}"
 )
-# "            378             654               1               0             378               0"
-_SIZES = re.compile(rb" *(\d{1,18})[\d ]*")
-# "1795306322 548829"
-_SECONDS = re.compile(rb"\s*\+?(\d{1,18})")
-
-_HEAD = 4096
-_LONG_HEAD = 65536
+_BAND_ENDS = [end for _, end in AGE_BANDS]
 _READY = 0o700
 _MAX_DEPTH = 16
 _GUARD_NS = 20_000_000  # kernels before 6.13 stamp directories once a tick, up to 10 ms late
 _NEVER = 1 << 62  # arrival of a message that is not read yet: later than any
 
 _BASELINE, _FRESH, _WRITING, _READ, _UNREADABLE = range(5)
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """What a queue file says of its message.
-
-    Attributes:
-        size: Bytes of the message; None where the file has no usable ``C`` record, as in maildrop.
-        arrival: Seconds since the epoch; None where it has no usable ``T`` record.
-        sender: The login the message was sent with, else the envelope sender, which is empty for a bounce.
-        domain: Domain of the first recipient that is still to be served; empty if unknown.
-    """
-
-    size: int | None
-    arrival: int | None
-    sender: str
-    domain: str
-
-
-def parse_queue_file(head: bytes) -> Envelope:
-    """Parse the beginning of a queue file.
-
-    What follows the first sender and recipient is not looked at, so ``head`` may end anywhere behind them.
-
-    Raises:
-        CollectError: There is no sender before the message, the end, or a broken record.
-    """
-    size = arrival = sender = login = None
-    for kind, data in _records(head):
-        if kind == 0x43 and size is None and sender is None:  # C
-            match = _SIZES.fullmatch(data) if data else None
-            size = int(match[1]) if match else None
-        elif kind == 0x54 and not arrival and sender is None:  # T
-            seconds = _SECONDS.match(data)
-            arrival = int(seconds[1]) if seconds else None
-        elif kind == 0x53 and sender is None:  # S
-            sender = data
-        elif kind == 0x41 and data.startswith(b"sasl_username="):  # A
-            login = data[14:]
-        elif kind == 0x52:  # R
-            if sender is not None:
-                return _envelope(size, arrival, login or sender, data)
-        elif kind == 0x4D:  # M
-            break
-    if sender is None:
-        raise CollectError(Reason.PARSE, f"queue file: no sender record in its first {len(head)} bytes")
-    return _envelope(size, arrival, login or sender, b"")
-
-
-def _envelope(size: int | None, arrival: int | None, sender: bytes, recipient: bytes) -> Envelope:
-    domain = recipient.rpartition(b"@")[2] if b"@" in recipient else b""
-    return Envelope(size, arrival or None, _text(sender), _text(domain))
-
-
-def _text(data: bytes) -> str:
-    return one_line(data[:1024].decode("utf-8", "replace")).lower()
-
-
-def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield whole records up to the first that is cut or has an impossible length."""
-    position, end = 0, len(data)
-    while position + 1 < end:
-        kind = data[position]
-        length = data[position + 1]
-        position += 2
-        if length & 0x80:
-            length &= 0x7F
-            for shift in (7, 14, 21, 28):
-                if position >= end:
-                    return
-                byte = data[position]
-                position += 1
-                length |= (byte & 0x7F) << shift
-                if not byte & 0x80:
-                    break
-            else:
-                return
-        if length > end - position:
-            return
-        # Postfix takes the data for a C string.
-        yield kind, data[position : position + length].partition(b"\0")[0]
-        position += length
 
 
 class Names:
@@ -312,6 +220,7 @@ class Spool:
         budget: float = 1.0,
         recheck_files: int = 200,
         recheck_budget: float = 0.05,
+        recent: float = 900.0,
         max_names: int = 20_000,
         max_departed: int = 50_000,
     ) -> None:
@@ -324,6 +233,7 @@ class Spool:
             budget: Seconds for reading new files in one ``look``.
             recheck_files: Known files to read anew in one ``look``.
             recheck_budget: Seconds for that.
+            recent: A message that arrived longer than this before the first ``look`` is never newly deferred.
             max_names: Different senders, and different domains, to tell apart.
             max_departed: Messages remembered that left ``deferred`` and may come back.
         """
@@ -333,6 +243,7 @@ class Spool:
         self._budget = budget
         self._recheck_files = recheck_files
         self._recheck_budget = recheck_budget
+        self._recent = recent
         self._queues = {name: _Queue(name, f"{path}/{name}") for name in QUEUES}
         self._senders = Names(max_names)
         self._domains = Names(max_names)
@@ -341,13 +252,16 @@ class Spool:
         self._newly_deferred: Counter[str] = Counter()
         self._began: float | None = None
         self._recheck_at = (0, 0)
+        self.trouble: CollectError | None = None
+        """Why a file could not be read in the last ``look``; it stays unread, and the rest is true."""
 
     def look(self) -> dict[str, QueueState]:
         """Bring the knowledge up to date and return it, by queue.
 
         Raises:
-            CollectError: A directory or file may not be read, or could not be.
+            CollectError: A directory may not be read, or could not be.
         """
+        self.trouble = None
         state = _FRESH if self._began is not None else _BASELINE
         for queue in self._queues.values():
             self._visit(queue.root, state)
@@ -379,19 +293,15 @@ class Spool:
 
     def _visit(self, folder: _Folder, state: int) -> None:
         now_ns = int(self._clock.wall() * 1e9)
-        try:
-            with doing(f"reading {folder.path}"):
-                try:
-                    status = self._host.stat(folder.path)
-                    identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
-                    if identity != folder.identity:
-                        self._list(folder, state)
-                        folder.identity = identity if now_ns - status.st_mtime_ns > _GUARD_NS else None
-                except FileNotFoundError:
-                    self._clear(folder)  # Postfix makes directories when it needs them
-        except CollectError:
-            folder.identity = None
-            raise
+        with doing(f"reading {folder.path}"):
+            try:
+                status = self._host.stat(folder.path)
+                identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
+                if identity != folder.identity:
+                    self._list(folder, state)
+                    folder.identity = identity if now_ns - status.st_mtime_ns > _GUARD_NS else None
+            except FileNotFoundError:
+                self._clear(folder)  # Postfix makes directories when it needs them
         for below in list(folder.folders.values()):
             self._visit(below, state)
 
@@ -400,7 +310,7 @@ class Spool:
         seen = bytearray(len(folder))
         fresh: dict[int, str] = {}
         below = set()
-        # A directory hashed for a million messages is listed here: what is known costs one look-up.
+        # There may be a million entries: what is known costs one look-up and no system call.
         for entry in self._host.scandir(folder.path):
             name = entry.name
             key = hash((name, entry.inode()))
@@ -412,9 +322,10 @@ class Spool:
                     below.add(name)
             elif _QUEUE_ID.fullmatch(name) and entry.is_file(follow_symlinks=False):
                 fresh[key] = name
-        for slot in range(len(seen) - 1, -1, -1) if 0 in seen else ():
-            if not seen[slot]:
-                self._remove(folder, slot)
+        slot = seen.rfind(0)
+        while slot >= 0:
+            self._remove(folder, slot)
+            slot = seen.rfind(0, 0, slot)
         for key, name in fresh.items():
             folder.append(key, name, state)
         folder.queue.messages += len(fresh)
@@ -433,7 +344,7 @@ class Spool:
 
     def _read_pending(self, folder: _Folder, deadline: float) -> bool:
         """Read what is unread or was being written; False when the time is up."""
-        for state in (_FRESH, _BASELINE, _WRITING):
+        for state in (_WRITING, _FRESH, _BASELINE):
             # From the end, so that a slot which takes the place of a removed one was looked at already.
             slot = folder.states.rfind(state)
             while slot >= 0:
@@ -446,49 +357,56 @@ class Spool:
     def _recheck(self) -> None:
         folders = [folder for queue in self._queues.values() for folder in queue.root.tree()]
         deadline = self._clock.monotonic() + self._recheck_budget
-        left = min(self._recheck_files, sum(map(len, folders)))
         place, slot = self._recheck_at
-        while left > 0 and self._clock.monotonic() <= deadline:
+        files = min(self._recheck_files, sum(map(len, folders)))
+        for _ in range(files + len(folders)):
             if place >= len(folders):
                 place, slot = 0, 0
-            elif slot >= len(folders[place]):
+            if slot >= len(folders[place]):
                 place, slot = place + 1, 0
-            else:
-                # A removed slot is filled by the last one, which then is looked at in the next turn.
-                self._read(folders[place], slot)
-                left -= 1
-                slot += 1
+                continue
+            if not files or self._clock.monotonic() > deadline:
+                break
+            # The last slot takes the place of a removed one; it is looked at in the next turn.
+            self._read(folders[place], slot)
+            files -= 1
+            slot += 1
         self._recheck_at = (place, slot)
 
     def _read(self, folder: _Folder, slot: int) -> None:
         path = f"{folder.path}/{folder.name(slot)}"
-        with doing(f"reading {path}"):
-            try:
-                descriptor = self._host.open(path)
-            except FileNotFoundError:
-                return self._remove(folder, slot)
+        try:
+            descriptor = self._host.open(path)
             try:
                 status = os.fstat(descriptor)
-                before = folder.states[slot]
                 ready = status.st_mode & 0o700 == _READY
-                envelope = _read_envelope(descriptor) if ready else None
+                envelope = read_envelope(descriptor) if ready else None
             finally:
                 os.close(descriptor)
+        except OSError as exc:
+            if exc.errno in (errno.ENOENT, errno.EISDIR, errno.EINVAL):  # gone, or no queue file any more
+                self._remove(folder, slot)
+            else:
+                self.trouble = os_error(exc, f"reading {path}")
+            return
+        before = folder.states[slot]
         self._forget(folder, slot)
         queue = folder.queue
         if not ready:
             folder.states[slot] = _WRITING
             queue.messages -= 1
-            return None
+            return
         if envelope is None:
             if before != _UNREADABLE:
                 queue.unreadable += 1
-            envelope = Envelope(None, None, "", "")
+            envelope = Envelope(None, None, None, "")
             folder.states[slot] = _UNREADABLE
         else:
             folder.states[slot] = _READ
+        if envelope.sender is not None:
             folder.senders[slot] = self._senders.take(envelope.sender or "<>")
-            folder.domains[slot] = self._domains.take(envelope.domain) if envelope.domain else 0
+        if envelope.domain:
+            folder.domains[slot] = self._domains.take(envelope.domain)
         folder.sizes[slot] = status.st_size if envelope.size is None else envelope.size
         folder.set_arrival(slot, status.st_mtime_ns // 10**9 if envelope.arrival is None else envelope.arrival)
         queue.bytes += folder.sizes[slot]
@@ -498,12 +416,11 @@ class Spool:
         queue.top = None
         if queue.name == "deferred" and before in (_FRESH, _WRITING):
             self._note_deferral(folder, slot)
-        return None
 
     def _note_deferral(self, folder: _Folder, slot: int) -> None:
         returned = self._departed.pop(folder.keys[slot], None) == folder.arrivals[slot]
         # A retry under way when this reader began looks new when it returns, but for its age.
-        if not returned and self._began is not None and folder.arrivals[slot] >= self._began - 900:
+        if not returned and self._began is not None and folder.arrivals[slot] >= self._began - self._recent:
             sender = self._senders[folder.senders[slot]]
             self._newly_deferred["" if sender == "<>" else sender] += 1
 
@@ -520,32 +437,26 @@ class Spool:
         """Take what is known of a slot out of the totals and count it as an unread message."""
         queue = folder.queue
         state = folder.states[slot]
+        folder.states[slot] = _FRESH
         if state == _WRITING:
             queue.messages += 1
         elif state in (_READ, _UNREADABLE):
             queue.bytes -= folder.sizes[slot]
-            for counter, key in (
-                (queue.minutes, folder.arrivals[slot] // 60),
-                (queue.senders, folder.senders[slot]),
-                (queue.domains, folder.domains[slot]),
-            ):
-                counter[key] -= 1
-                if not counter[key]:
-                    del counter[key]
+            _decrement(queue.minutes, folder.arrivals[slot] // 60)
+            _decrement(queue.senders, folder.senders[slot])
+            _decrement(queue.domains, folder.domains[slot])
             self._senders.release(folder.senders[slot])
             self._domains.release(folder.domains[slot])
             queue.top = None
-        folder.states[slot] = _FRESH
-        folder.sizes[slot] = folder.senders[slot] = folder.domains[slot] = 0
-        folder.set_arrival(slot, _NEVER)
+            folder.sizes[slot] = folder.senders[slot] = folder.domains[slot] = 0
+            folder.set_arrival(slot, _NEVER)
 
     def _state(self, queue: _Queue, minute: int) -> QueueState:
         folders = list(queue.root.tree())
         oldest = min(folder.oldest() for folder in folders)
         ages = [0] * (len(AGE_BANDS) + 1)
         for arrival, count in queue.minutes.items():
-            age = minute - arrival
-            ages[next((band for band, (_, end) in enumerate(AGE_BANDS) if age < end), len(AGE_BANDS))] += count
+            ages[bisect_right(_BAND_ENDS, minute - arrival)] += count
         if queue.top is None:
             queue.top = self._top(queue)
         return QueueState(
@@ -568,17 +479,11 @@ class Spool:
         return Top(_largest(senders), _largest(by_domain), _largest(domains))
 
 
+def _decrement(counter: Counter[int], key: int) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+
+
 def _largest(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(heapq.nsmallest(10, counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _read_envelope(descriptor: int) -> Envelope | None:
-    """Return what the file says; None where its records make no sense."""
-    for length in (_HEAD, _LONG_HEAD):
-        head = os.pread(descriptor, length, 0)
-        try:
-            return parse_queue_file(head)
-        except CollectError:
-            if len(head) < length:
-                break
-    return None

@@ -140,6 +140,7 @@ class FailureWindow:
         else:
             self._overflows.add(second)
             pair = NOBODY
+            self._entries += pair not in bucket
             bucket[pair] = bucket.get(pair, 0) + times
         self.total += times
         address, account = pair

@@ -2,17 +2,146 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os.path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from zcs_exporter.blocking import BlockingCall
-from zcs_exporter.contract import Clock, Kind, LogBlock, Metric, Sample
+from zcs_exporter.contract import Clock, CollectError, Kind, LogBlock, Metric, Sample
 from zcs_exporter.hostio import Host
-from zcs_exporter.tail import LogTail, Position
+from zcs_exporter.logfile import Position
+from zcs_exporter.tail import LogTail
 
 log = logging.getLogger(__name__)
 
 LINES = Metric("zcs_exporter_log_lines_total", Kind.COUNTER, "Lines read from a log since start.", labels=("log",))
 LAG = Metric("zcs_exporter_log_lag_bytes", Kind.GAUGE, "Bytes of a log that are not read yet.", labels=("log",))
 READABLE = Metric("zcs_exporter_log_readable", Kind.GAUGE, "Whether a log that exists can be read.", labels=("log",))
-FOLLOW_METRICS = (LINES, LAG, READABLE)
+TRUNCATIONS = Metric(
+    "zcs_exporter_log_truncations_total",
+    Kind.COUNTER,
+    "Times since start that a log was shortened or rewritten in place; its writer may have lost lines.",
+    labels=("log",),
+)
+FOLLOW_METRICS = (LINES, LAG, READABLE, TRUNCATIONS)
+
+POLL = 0.5
+"""Seconds between two looks at a log that had nothing new."""
+
+Feed = Callable[[LogBlock], None]
+
+
+class LogFollower:
+    """One log and everybody who reads it.
+
+    Attributes:
+        path: The log's name on the host.
+    """
+
+    def __init__(
+        self, host: Host, path: str, saved: str | None, feeds: Sequence[Feed], wake: Callable[[], None], clock: Clock
+    ) -> None:
+        """Go on from ``saved``; None for a log never seen. ``wake`` is called after new lines were fed."""
+        self.path = path
+        self.opened = asyncio.Event()
+        self._tail = LogTail(host, path, Position.from_json(saved) if saved else None, clock)
+        self._read = BlockingCall(f"reading {path}")
+        self._feeds = feeds
+        self._wake = wake
+        self._taken = saved
+        self._told: str | None = None
+
+    @property
+    def problem(self) -> CollectError | None:
+        """Why the log cannot be followed now."""
+        return self._tail.problem
+
+    def position(self) -> str | None:
+        """Return the position if it changed since the last call, else None."""
+        position = self._tail.position
+        text = None if position is None else position.to_json()
+        if text == self._taken:
+            return None
+        self._taken = text
+        return text
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how reading fares; nothing about a log that does not exist."""
+        tail = self._tail
+        if tail.exists:
+            name = os.path.basename(self.path)
+            yield LINES.sample(tail.lines, log=name)
+            yield LAG.sample(tail.lag, log=name)
+            yield READABLE.sample(tail.problem is None, log=name)
+            yield TRUNCATIONS.sample(tail.truncations, log=name)
+
+    async def run(self) -> None:
+        """Read for ever."""
+        while True:
+            block = await self._read(self._tail.read)
+            self._tell()
+            if block is None:
+                self.opened.set()
+                await asyncio.sleep(POLL)
+                continue
+            if block.data:
+                self._hand_out(block)
+            # No await between feeding and advancing: a commit sees both or neither.
+            self._tail.advance()
+            self.opened.set()
+            await asyncio.sleep(0)
+
+    def _hand_out(self, block: LogBlock) -> None:
+        for feed in self._feeds:
+            try:
+                feed(block)
+            except Exception:
+                # A bug in one reader must neither stop the others nor make this block come again for ever.
+                log.exception("%s: bug in a collector, lines from offset %d are lost to it", self.path, block.offset)
+        self._wake()
+
+    def _tell(self) -> None:
+        problem = self._tail.problem
+        text = None if problem is None else f"{problem}{f'; {problem.remedy}' if problem.remedy else ''}"
+        if text != self._told:
+            self._told = text
+            if text is None:
+                log.info("%s: readable again", self.path)
+            else:
+                log.warning("%s", text)
+
+
+class Followers:
+    """All logs that somebody reads."""
+
+    def __init__(self) -> None:
+        self._followers: list[LogFollower] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, followers: Sequence[LogFollower]) -> None:
+        """Begin to follow."""
+        self._followers = list(followers)
+        self._tasks = [asyncio.create_task(each.run(), name=f"follow {each.path}") for each in followers]
+
+    async def stop(self) -> None:
+        """End all tasks."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._followers, self._tasks = [], []
+
+    async def opened(self) -> None:
+        """Wait until every log that exists is open and positioned."""
+        await asyncio.gather(*(follower.opened.wait() for follower in self._followers))
+
+    def positions(self) -> Mapping[str, str]:
+        """Return the positions that changed since the last call, by path."""
+        return {each.path: text for each in self._followers if (text := each.position()) is not None}
+
+    def problems(self) -> list[tuple[str, CollectError]]:
+        """Return the logs that cannot be followed now, and why."""
+        return [(each.path, each.problem) for each in self._followers if each.problem is not None]
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how reading fares."""
+        for follower in self._followers:
+            yield from follower.samples()

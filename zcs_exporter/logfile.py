@@ -190,7 +190,11 @@ class LogFile:
         return same and self._begins_as(position) and self.size >= position.offset
 
     def has_content(self, position: Position) -> bool:
-        """Whether it begins with the content of the file of ``position``, a copy perhaps.
+        """Whether it has the content of the file of ``position``, a copy perhaps, and at least as much."""
+        return position.hashed > 0 and self._begins_as(position) and self.size >= position.offset
+
+    def seems_moved_or_cut(self, position: Position) -> bool:
+        """Whether it holds the content of ``position`` on another disk, or less of it after a crash of the host.
 
         A first line that fills the fingerprint is likely a heading, the same in every file.
         """
@@ -220,11 +224,13 @@ class CompressedLogFile(LogFile):
         super().__init__(descriptor)
 
     def close(self) -> None:
+        """Let go of the file and what was read ahead."""
         self._stream.close()
         self._raw.close()
         super().close()
 
     def reach(self) -> bool:
+        """Skip towards ``offset``, some megabytes at a time; return whether it has been reached."""
         for _ in range(_CHUNKS_AT_ONCE):
             behind = self.offset - self._buffer_at
             if behind <= len(self._buffer):
@@ -239,18 +245,26 @@ class CompressedLogFile(LogFile):
         return False
 
     def read(self, count: int) -> bytes:
+        """Return up to ``count`` bytes from ``offset``, which ``reach`` has reached."""
         while len(self._buffer) < count and self._fill():
             pass
         return bytes(self._buffer[:count])
 
     def intact(self) -> bool:
+        """Return True: nobody rewrites an archive."""
         return True
 
     def resume(self, position: Position) -> None:
+        """Continue where ``position`` says; only reading tells whether that is there."""
         self.offset, self.skipping = position.offset, position.skipping
 
     def is_file(self, position: Position) -> bool:
-        return False  # its inode is the archive's; has_content tells
+        """Return False: the inode is the archive's, so ``has_content`` must tell."""
+        return False
+
+    def has_content(self, position: Position) -> bool:
+        """Whether it begins with the content of the file of ``position``, whatever its length."""
+        return position.hashed > 0 and self._begins_as(position)
 
     def _read_head(self) -> bytes:
         return self.read(FINGERPRINT)
@@ -282,8 +296,7 @@ def unread_files(host: Host, path: str, position: Position, live: LogFile) -> li
         return [live]
     older = older_files(host, path, position.modified, live)
     rest = _from(position, older)
-    if not rest and live.has_content(position):
-        # Moved to another disk, or cut short by a crash of the host: what is missing was read before.
+    if not rest and live.seems_moved_or_cut(position):
         live.resume(position)
         keep: list[LogFile] = []
     elif not rest:
@@ -304,6 +317,7 @@ def copied_away(host: Host, path: str, position: Position, live: LogFile) -> lis
     older = older_files(host, path, position.modified, live)
     rest = _from(position, older)
     for file in older:
+        file.final = True
         if file not in rest:
             file.close()
     return rest
@@ -321,7 +335,7 @@ def older_files(host: Host, path: str, since: int, live: LogFile) -> list[LogFil
     directory, base = os.path.split(path)
     found: dict[str, str] = {}
     # Sorted, so that where NAME and NAME.gz exist, and the second is being written, the first is taken.
-    for name in sorted(host.listdir(directory)):
+    for name in sorted(_names(host, directory)):
         match = _SUFFIX.fullmatch(name, len(base)) if name.startswith(base) else None
         if match:
             found.setdefault(name.removesuffix(".gz"), name)
@@ -345,15 +359,19 @@ def older_files(host: Host, path: str, since: int, live: LogFile) -> list[LogFil
 def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
     """Return the file of ``position``, positioned, and those after it; empty where it is not found."""
     same = [index for index, file in enumerate(older) if file.is_file(position)]
-    alike = [
-        index
-        for index, file in enumerate(older)
-        if file.has_content(position) and (file.final or file.size >= position.offset)
-    ]
+    alike = [index for index, file in enumerate(older) if file.has_content(position)]
     for index in same[-1:] or alike[-1:]:
         older[index].resume(position)
         return list(older[index:])
     return []
+
+
+def _names(host: Host, directory: str) -> list[str]:
+    try:
+        return host.listdir(directory)
+    except OSError as exc:
+        logger.warning("%s: cannot be listed, so older logs are not looked for: %s", directory, exc.strerror or exc)
+        return []
 
 
 def _age_order(suffix: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ loses what the writer wrote between the copy and the truncation; that gap is the
 import errno
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, os_error
 from zcs_exporter.hostio import Host
@@ -30,6 +30,8 @@ _REMEDIES = {
     errno.EINVAL: "move this FIFO, socket or device away; the log's writer then creates the file",
     errno.ELOOP: "the symbolic link leads in a circle; remove it or point it at the log",
 }
+
+__all__ = ["LET_GO", "MAX_LINE", "SETTLE", "Cut", "LogTail", "Position", "cut_lines"]
 
 logger = logging.getLogger(__name__)
 
@@ -153,19 +155,20 @@ class LogTail:
         is being skipped. Errors are left in ``problem``.
         """
         self._pending = None
-        self.problem = None
+        problem = None
         try:
-            self._follow()
+            problem = self._follow()
         except OSError as exc:
-            self.problem = self._explain("opening", exc)
+            problem = self._explain("opening", exc)
             # A file that replaces a directory or FIFO is new; one that we may not open is not.
             self._blind = exc.errno not in _REMEDIES
             self._from_start |= not self._blind
         try:
             block = self._next_block()
         except OSError as exc:
-            self.problem = self._explain("reading", exc)
+            problem = self._explain("reading", exc)
             block = None
+        self.problem = problem
         self._count_lag()
         return block
 
@@ -188,33 +191,31 @@ class LogTail:
         while self._files:
             self._files.popleft().close()
 
-    def _follow(self) -> None:
+    def _follow(self) -> CollectError | None:
         """See which file has the log's name, and put a new one at the end of the queue."""
         try:
             status = self._host.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
-            self._note_missing()
-            return
+            return self._note_missing()
         except OSError:
             self.exists = True
             raise
         self.exists = True
         self._missing_since = None
         if self._files and self._files[-1].identity == (status.st_dev, status.st_ino):
-            return
+            return None
         try:
             file = LogFile(self._host.open(self._path))
         except FileNotFoundError:
-            return  # renamed a moment ago
-        if self._files:
-            self._files.append(file)
-        else:
-            self._start_with(file)
-        if self._blind:
-            file.unseen = file.end_of_lines(self._max_line)[0]
-        self._blind = False
+            return None  # renamed a moment ago
+        try:
+            self._append(file)
+        except BaseException:
+            file.close()
+            raise
+        return None
 
-    def _note_missing(self) -> None:
+    def _note_missing(self) -> CollectError | None:
         self.exists = False
         self._blind = False
         self._from_start = True
@@ -222,67 +223,76 @@ class LogTail:
         if self._missing_since is None:
             self._missing_since = now
         # Between renaming a log and writing its next line there may be none for a while.
-        if self.position is not None and now - self._missing_since >= LET_GO:
-            self.problem = CollectError(
-                Reason.UNAVAILABLE,
-                f"{self._path} is gone",
-                "see that the service that writes it runs and may create it",
-            )
+        if self.position is None or now - self._missing_since < LET_GO:
+            return None
+        return CollectError(
+            Reason.UNAVAILABLE,
+            f"{self._path} is gone",
+            "see that the service that writes it runs and may create it",
+        )
 
-    def _start_with(self, live: LogFile) -> None:
-        if self._resume_from is not None:
-            self._files.extend(unread_files(self._host, self._path, self._resume_from, live))
-            self._resume_from = None
+    def _append(self, file: LogFile) -> None:
+        end, in_overlong = file.end_of_lines(self._max_line)
+        if self._blind:
+            file.unseen = end
+        if self._files:
+            self._files.append(file)
+        elif self._resume_from is not None:
+            self._files.extend(unread_files(self._host, self._path, self._resume_from, file))
         else:
             if not self._from_start:
-                live.offset, live.skipping = live.end_of_lines(self._max_line)
-            self._files.append(live)
+                file.offset, file.skipping = end, in_overlong
+            self._files.append(file)
+        self._blind = False
+        self._resume_from = None
         self.position = self._files[0].position()
 
     def _next_block(self) -> LogBlock | None:
         while self._files:
             file = self._files[0]
+            # Asked before reading: what is then read up to the end is all there will ever be.
+            ended = self._ended(file)
             try:
-                block, done = self._read_file(file)
+                block = self._read_file(file, ended)
             except OSError as exc:
                 if len(self._files) == 1:
                     raise
                 logger.warning("%s: the rest of an older file cannot be read: %s", self._path, exc.strerror or exc)
-                block, done = None, True
-            if not done:
-                return block
-            if self._files[0] is file:
                 self._leave(file)
+                continue
+            if block is not None:
+                return block
+            if self._files[0] is not file:
+                continue
+            if not ended:
+                return None
+            self._leave(file)
         return None
 
-    def _read_file(self, file: LogFile) -> tuple[LogBlock | None, bool]:
-        """Return the next block of a file, and whether the queue is to be looked at again."""
-        # Asked before reading: what is then read up to the end is all there will ever be.
-        ended = self._ended(file)
+    def _read_file(self, file: LogFile, ended: bool) -> LogBlock | None:
         file.refresh(self._monotonic())
         if file.idle and not ended:
-            return None, False
+            return None
         if not file.reach():
-            return LogBlock(self._path, b"", file.offset, live=False), False
+            return LogBlock(self._path, b"", file.offset, live=False)
         live = file.offset >= file.unseen
-        count = self._block_size if live else min(self._block_size, file.unseen - file.offset)
-        stretch = file.read(count)
+        stretch = file.read(self._block_size if live else min(self._block_size, file.unseen - file.offset))
         if not file.intact():
             self._recover(file)
-            return None, True
+            return self._read_file(self._files[0], ended=False)
         cut = cut_lines(stretch, file.skipping, self._max_line)
         if not cut.consumed and stretch and ended:
             # The end of a file ends its last line.
             cut = cut_lines(stretch + b"\n", file.skipping, self._max_line)
-            cut = Cut(cut.lines, cut.start, len(stretch), skipping=False)
+            cut = replace(cut, consumed=len(stretch))
         if not cut.consumed:
             file.exhausted()
-            return None, ended
+            return None
         self._pending = file, cut
-        return LogBlock(self._path, cut.lines, file.offset + cut.start, live), False
+        return LogBlock(self._path, cut.lines, file.offset + cut.start, live)
 
     def _ended(self, file: LogFile) -> bool:
-        """Whether nothing can be written to the first file of the queue any more."""
+        """Whether nothing will be written any more to ``file``, the first of the queue."""
         if file.final or len(self._files) > 2:
             return True
         now = self._monotonic()

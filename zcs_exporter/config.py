@@ -1,0 +1,347 @@
+"""The configuration file: what it may say, read and checked in one go.
+
+With no file at all the defaults below are what a host needs. Every fault is reported with its file, line,
+key and remedy, all at once.
+"""
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, create_model, model_validator
+
+from zcs_exporter.alerting.model import Catalogue
+from zcs_exporter.alerting.policy import AlertsConfig
+from zcs_exporter.contract import CollectorConfig, Duration, Section
+from zcs_exporter.registry import collector_classes
+from zcs_exporter.schema import check
+from zcs_exporter.snmp.notification import DEFAULT_ROOT, Oid, parse_root
+from zcs_exporter.strict_yaml import YamlError, load_yaml
+
+DEFAULT_FILE = "/etc/zcs-exporter/config.yaml"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used.
+
+    Attributes:
+        faults: One line each, with place and remedy.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} must be an absolute path")
+    return os.path.normpath(path)
+
+
+def _address(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        good = bool(separator) and 0 < int(port) < 65536
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{text!r} is not an address and port; write it like 127.0.0.1:10741 or [::1]:10741")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is not a network: {exc}; write it like 192.0.2.0/24") from exc
+    return text
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Address = Annotated[str, AfterValidator(_address)]
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class HostConfig(Section):
+    """Which host is examined.
+
+    Attributes:
+        root: Where its ``/`` is; another directory for a test or a rescue system.
+        zimbra_home: Where ZCS is installed on it.
+    """
+
+    root: AbsolutePath = "/"
+    zimbra_home: AbsolutePath = "/opt/zimbra"
+
+
+class StateConfig(Section):
+    """Where the daemon keeps what must survive.
+
+    Attributes:
+        directory: Its own, mode 0700.
+    """
+
+    directory: AbsolutePath = "/var/lib/zcs-exporter"
+
+
+class WebConfig(Section):
+    """Where the daemon listens for HTTP.
+
+    Attributes:
+        listen: Address and port.
+        config_file: TLS and users, in the format of Prometheus' exporter toolkit.
+        allow: Networks that may connect.
+    """
+
+    listen: Address = "127.0.0.1:10741"
+    config_file: AbsolutePath | None = None
+    allow: tuple[Network, ...] = Field(default=(), strict=False)
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return self.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+    @property
+    def port(self) -> int:
+        """The port to listen on."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class LogConfig(Section):
+    """The daemon's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class PrivacyConfig(Section):
+    """Where evidence may name accounts and addresses: nowhere, on encrypted ways only, or everywhere."""
+
+    accounts: Literal["never", "encrypted", "always"] = "encrypted"
+    addresses: Literal["never", "encrypted", "always"] = "always"
+
+
+class SnmpTargetConfig(Section):
+    """One SNMP manager that gets notifications.
+
+    Attributes:
+        name: Of the target in metrics and logs.
+        host: Name or address.
+        version: ``2c`` or ``3``.
+        kind: An inform is acknowledged and repeated; a trap is sent once.
+        secrets: File with the community or the user, mode 0600.
+        max_age: After this a message that could not be delivered is given up.
+        rate: Messages a second after a burst of 20.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")
+    host: str = Field(min_length=1, max_length=253)
+    port: int = Field(default=162, ge=1, le=65535)
+    version: Literal["2c", 3] = 3
+    kind: Literal["trap", "inform"] = "inform"
+    secrets: AbsolutePath
+    compat: None = None
+    max_age: Duration = 86400.0
+    rate: float = Field(default=5.0, gt=0, le=1000, strict=False)
+
+
+class NotifyConfig(Section):
+    """Who is told of alarms and events.
+
+    Attributes:
+        heartbeat: Seconds between two heartbeats to each target; 0s for none.
+    """
+
+    heartbeat: Duration = 60.0
+    snmp: tuple[SnmpTargetConfig, ...] = Field(default=(), strict=False)
+    mail: tuple[()] = Field(default=(), strict=False)
+    webhook: tuple[()] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> "NotifyConfig":
+        names = [target.name for target in self.snmp]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two targets are called {name}; each name must be its own")
+        return self
+
+
+class SnmpConfig(Section):
+    """What all of SNMP shares.
+
+    Attributes:
+        root_oid: Where our MIB hangs, for a site with an arc of its own.
+    """
+
+    root_oid: str | None = None
+
+    @property
+    def root(self) -> Oid:
+        """The root as numbers."""
+        return DEFAULT_ROOT if self.root_oid is None else parse_root(self.root_oid)
+
+    @model_validator(mode="after")
+    def _is_an_oid(self) -> "SnmpConfig":
+        if self.root_oid is not None:
+            parse_root(self.root_oid)
+        return self
+
+
+class SnmpAgentConfig(Section):
+    """The SNMP agent, which this version does not have yet."""
+
+    enabled: Literal[False] = False
+    listen: Address = "127.0.0.1:1161"
+
+
+class Config(Section):
+    """The whole configuration.
+
+    Attributes:
+        collectors: One section for each collector.
+    """
+
+    host: HostConfig = HostConfig()
+    state: StateConfig = StateConfig()
+    web: WebConfig = WebConfig()
+    log: LogConfig = LogConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    collectors: Section
+    alerts: AlertsConfig = AlertsConfig()
+    notify: NotifyConfig = NotifyConfig()
+    snmp: SnmpConfig = SnmpConfig()
+    snmp_agent: SnmpAgentConfig = SnmpAgentConfig()
+
+    def collector(self, name: str) -> CollectorConfig:
+        """Return one collector's section."""
+        section = getattr(self.collectors, name)
+        assert isinstance(section, CollectorConfig)  # noqa: S101 - built so by config_model
+        return section
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a configuration is read from.
+
+    Attributes:
+        file: The main file; None for the default place, which may be missing.
+        overlay: Values that win over every file, as the demo and tests need.
+    """
+
+    file: str | None = None
+    overlay: Mapping[str, Any] = field(default_factory=dict)
+
+
+def config_model() -> type[Config]:
+    """Return the configuration's model with a section for every collector there is."""
+    sections: dict[str, Any] = {cls.name: (cls.config_class, cls.config_class()) for cls in collector_classes()}
+    collectors = create_model("CollectorsConfig", __base__=Section, **sections)
+    return create_model("FullConfig", __base__=Config, collectors=(collectors, collectors()))
+
+
+def load_config(source: Source, catalogue: Catalogue) -> Config:
+    """Read the file and ``conf.d/*.yaml`` beside it, in name order, later files adding to earlier ones.
+
+    Raises:
+        ConfigError: All faults of all files.
+    """
+    faults: list[str] = []
+    merged: dict[str, Any] = {}
+    lines: dict[tuple[str | int, ...], int] = {}
+    shown = source.file or DEFAULT_FILE
+    for file in _files(source):
+        data, places, problem = _parse(file)
+        if problem is not None:
+            faults.append(problem)
+        elif data is not None:
+            _, wrong = check(config_model(), data, places, file)
+            faults += [*wrong, *_merge(merged, data, file)]
+            lines |= places
+    if faults:
+        raise ConfigError(faults)
+    _merge(merged, source.overlay, "", override=True)
+    config, faults = check(config_model(), merged, lines, shown)
+    if config is not None:
+        faults += _cross_check(config, catalogue, lines, shown)
+    if config is None or faults:
+        raise ConfigError(faults)
+    return config
+
+
+def _files(source: Source) -> list[str]:
+    main = source.file or DEFAULT_FILE
+    if source.file is None and not os.path.exists(main):
+        return []
+    return [main, *(str(path) for path in sorted(Path(os.path.dirname(main) or ".", "conf.d").glob("*.yaml")))]
+
+
+def _parse(file: str) -> tuple[Any, dict[tuple[str | int, ...], int], str | None]:
+    try:
+        status = os.stat(file)
+        if not os.path.isfile(file) or status.st_size > 1 << 20:
+            return None, {}, f"{file}: is not a regular file of at most 1 MiB; name the configuration with --config"
+        with open(file, encoding="utf-8") as stream:
+            data, lines = load_yaml(stream.read())
+    except OSError as exc:
+        return None, {}, f"{file}: {exc.strerror}; check the path and that the daemon's user may read it"
+    except UnicodeDecodeError:
+        return None, {}, f"{file}: is not UTF-8 text"
+    except YamlError as exc:
+        return None, {}, f"{file}, {exc}" if str(exc).startswith("line") else f"{file}: {exc}"
+    if data is not None and not isinstance(data, dict):
+        return None, {}, f"{file}: holds no keys; write it like 'web: {{listen: 127.0.0.1:10741}}'"
+    return data, lines, None
+
+
+def _merge(
+    into: dict[str, Any], data: Mapping[str, Any], file: str, path: str = "", *, override: bool = False
+) -> list[str]:
+    """Add ``data``; lists are joined, and a value given twice is a fault unless it may override."""
+    faults = []
+    for key, value in data.items():
+        place = f"{path}.{key}".lstrip(".")
+        former = into.get(key)
+        if isinstance(former, dict) and isinstance(value, Mapping):
+            faults += _merge(former, value, file, place, override=override)
+        elif isinstance(former, list) and isinstance(value, list) and not override:
+            into[key] = former + value
+        elif key in into and not override:
+            faults.append(f"{file}: {place}: already set by an earlier file; keep it in one of them")
+        else:
+            into[key] = _copy(value)
+    return faults
+
+
+def _copy(value: Any) -> Any:
+    return {key: _copy(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+
+
+def _cross_check(
+    config: Config, catalogue: Catalogue, lines: Mapping[tuple[str | int, ...], int], file: str
+) -> list[str]:
+    """Return faults that no single section can see."""
+    faults = []
+    known = {rule.name: rule for rule in catalogue.alerts}
+    for name, override in config.alerts.overrides.items():
+        line = lines.get(("alerts", "overrides", name))
+        place = f"{file}, line {line}" if line else file
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "zcs-exporter rules lists all"
+            faults.append(f"{place}: alerts.overrides.{name}: no such alert; {hint}")
+            continue
+        own = {severity.name.lower() for severity in known[name].defaults}
+        for severity in ("warning", "critical"):
+            if getattr(override, severity) is not None and severity not in own:
+                faults.append(
+                    f"{place}: alerts.overrides.{name}.{severity}: the alert has no {severity} threshold; it has {', '.join(own)}"
+                )
+    return faults
