@@ -15,7 +15,7 @@ _MARK = b"] security - "
 _SEMICOLON = ord(";")
 FAILED = b"authentication failed for"
 
-# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [name=ann@example.com;ip=10.0.0.5;] security - cmd=Auth; account=ann@example.com; protocol=imap;
+# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] security - cmd=Auth; account=a@example.com; protocol=imap;
 # Each match is one whole line. The first alternative counts a success, or passes over an operation that
 # is no login, both only outside the administration URL and with a context beyond doubt; the second
 # leaves the line to be looked at alone.

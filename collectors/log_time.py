@@ -13,6 +13,7 @@ _MONTHS = {
         (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"), start=1
     )
 }
+_HOUR = 3600
 _DAY = 86400
 _YEARS_BACK = 8  # the longest time between two 29ths of February
 _CACHED_MINUTES = 256
@@ -47,6 +48,11 @@ class LogTime:
         """Return the time of ``Mar  2 10:20:33``; None if no year nearby has it."""
         return self._finish(self._folds(stamp[:12], now), stamp[13:15], now)
 
+    def steady(self, first: int, last: int) -> bool:
+        """Whether the zone keeps its distance from UTC all around these times, so that no hour is in doubt."""
+        around = (first - 2 * _HOUR, first, last, last + 2 * _HOUR)
+        return len({datetime.fromtimestamp(at, self._zone).astimezone(self._zone).utcoffset() for at in around}) == 1
+
     def _finish(self, folds: Folds | None, second: bytes, now: float) -> int | None:
         if folds is None:
             return None
@@ -61,7 +67,7 @@ class LogTime:
         return first
 
     def _folds(self, minute: bytes, now: float) -> Folds | None:
-        hour = int(now) // 3600
+        hour = int(now) // _HOUR
         if hour != self._hour or len(self._minutes) >= _CACHED_MINUTES:
             # The year of a stamp without one depends on the time of day it is read.
             self._minutes.clear()

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 NEEDLE = b"user not found:"
 _MAX_NAME = 256
 
-# 2024/03/02 10:20:42 [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:nobody@example.com while in http auth state, client: 198.51.100.23:40113, server: 0.0.0.0:993, login: "nobody@example.com"
+# 2024/03/02 10:20:42 [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:nobody@example.com while ...
 _HEAD = re.compile(
     rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[[a-z]{1,8}\] \d{1,10}#\d{1,10}: \*\d{1,20} "
     rb"An error occurred in mail zmauth: user not found:"
 )
 _AFTER_NAME = b" while in http auth state, client: "
-#  client: 198.51.100.23:40113, server: 0.0.0.0:993, login: "nobody@example.com"
+# 198.51.100.23:40113, server: 0.0.0.0:993, login: "nobody@example.com"
 _REST = re.compile(rb'([0-9A-Fa-f.:\[\]]{2,64}), server: ([0-9A-Za-z._:\[\]*-]{1,255}), login: "')
 _PORTS = {b"143": "imap", b"993": "imap", b"7143": "imap", b"7993": "imap"}
 _PORTS |= {b"110": "pop3", b"995": "pop3", b"7110": "pop3", b"7995": "pop3"}

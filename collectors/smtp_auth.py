@@ -23,7 +23,7 @@ _MAX_PROCESSES = 64
 _MAX_NAME = 256
 
 # warning: unknown[203.0.113.5]: SASL LOGIN authentication failed: authentication failure
-# warning: host.example.net[203.0.113.5]:51022: SASL PLAIN authentication failed: (reason unavailable), sasl_username=eve@example.com
+# warning: a.example.net[203.0.113.5]:5102: SASL PLAIN authentication failed: (reason unavailable), sasl_username=eve
 _REFUSED = re.compile(
     rb"warning: [^\s\[\]]*\[([0-9a-fA-F.:]{2,45})\](?::\d{1,5})?: SASL [A-Za-z0-9_-]{1,32} authentication failed:(.*)",
     re.DOTALL,

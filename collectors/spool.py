@@ -10,7 +10,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from collectors.queue_file import Envelope, read_envelope
@@ -34,36 +34,43 @@ _GUARD_NS = 20_000_000  # kernels before 6.13 stamp directories once a tick, up 
 _NEVER = 1 << 62  # arrival of a message that is not read yet: later than any
 
 _BASELINE, _FRESH, _WRITING, _READ, _UNREADABLE = range(5)
+_CROWD = 1
 
 
 class Names:
-    """Texts under small numbers, each as long as something refers to it; 0 stands for none and for too many."""
+    """Texts under small numbers, each as long as something refers to it.
+
+    Number 0 stands for none, 1 for any that had no place.
+    """
 
     def __init__(self, limit: int) -> None:
-        """Hold at most ``limit`` different texts."""
+        """Tell at most ``limit`` texts apart."""
         self._limit = limit
         self._numbers: dict[str, int] = {}
-        self._texts = [""]
-        self._uses = array("Q", [0])
+        self._texts = ["", ""]
+        self._uses = array("Q", [0, 0])
         self._free: list[int] = []
-        self.refused = False
-        """Whether a text had no place since this was last set to False."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a text in use had no place."""
+        return self._uses[_CROWD] > 0
 
     def take(self, text: str) -> int:
         """Return the number of ``text`` and count one more use of it."""
         number = self._numbers.get(text)
         if number is None:
             if len(self._numbers) >= self._limit:
-                self.refused = True
-                return 0
-            if self._free:
-                number = self._free.pop()
-                self._texts[number] = text
+                number = _CROWD
             else:
-                number = len(self._texts)
-                self._texts.append(text)
-                self._uses.append(0)
-            self._numbers[text] = number
+                if self._free:
+                    number = self._free.pop()
+                    self._texts[number] = text
+                else:
+                    number = len(self._texts)
+                    self._texts.append(text)
+                    self._uses.append(0)
+                self._numbers[text] = number
         self._uses[number] += 1
         return number
 
@@ -71,10 +78,14 @@ class Names:
         """Count one use less."""
         if number:
             self._uses[number] -= 1
-            if not self._uses[number]:
+            if not self._uses[number] and number != _CROWD:
                 del self._numbers[self._texts[number]]
                 self._texts[number] = ""
                 self._free.append(number)
+
+    def named(self, counts: Mapping[int, int]) -> dict[str, int]:
+        """Return counts by text, of those that have one."""
+        return {self._texts[number]: count for number, count in counts.items() if number > _CROWD}
 
     def __getitem__(self, number: int) -> str:
         return self._texts[number]
@@ -276,11 +287,10 @@ class Spool:
         minute = int(self._clock.wall()) // 60
         return {name: self._state(self._queues[name], minute) for name in QUEUES}
 
-    def names_refused(self) -> bool:
-        """Whether, since the last call, a sender or domain had no place among those told apart."""
-        refused = self._senders.refused or self._domains.refused
-        self._senders.refused = self._domains.refused = False
-        return refused
+    @property
+    def crowded(self) -> bool:
+        """Whether there are more senders or domains in the queues than can be told apart."""
+        return self._senders.crowded or self._domains.crowded
 
     def take_newly_deferred(self) -> Counter[str]:
         """Return the messages per sender that entered ``deferred`` since the last call.
@@ -470,13 +480,12 @@ class Spool:
         )
 
     def _top(self, queue: _Queue) -> Top:
-        senders = {self._senders[number]: count for number, count in queue.senders.items() if number}
-        domains = {self._domains[number]: count for number, count in queue.domains.items() if number}
+        senders = self._senders.named(queue.senders)
         by_domain: Counter[str] = Counter()
         for sender, count in senders.items():
             if "@" in sender:
                 by_domain[sender.rpartition("@")[2]] += count
-        return Top(_largest(senders), _largest(by_domain), _largest(domains))
+        return Top(_largest(senders), _largest(by_domain), _largest(self._domains.named(queue.domains)))
 
 
 def _decrement(counter: Counter[int], key: int) -> None:

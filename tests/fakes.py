@@ -51,7 +51,7 @@ class FakeHost(Host):
         """Write stats.conf, by which ZCS names its enabled services."""
         self.write("/opt/zimbra/conf/stats.conf", "".join(f"service {name}\n" for name in names))
 
-    def process(
+    def add_process(
         self, pid: int, comm: str, *argv: str, ppid: int = 1, start_ticks: int = 5000, uid: int = 1000, state: str = "S"
     ) -> None:
         """Add a process to /proc."""

@@ -341,7 +341,6 @@ def _cross_check(
         own = {severity.name.lower() for severity in known[name].defaults}
         for severity in ("warning", "critical"):
             if getattr(override, severity) is not None and severity not in own:
-                faults.append(
-                    f"{place}: alerts.overrides.{name}.{severity}: the alert has no {severity} threshold; it has {', '.join(own)}"
-                )
+                there = f"alerts.overrides.{name}.{severity}"
+                faults.append(f"{place}: {there}: the alert has no {severity} threshold, only {', '.join(own)}")
     return faults

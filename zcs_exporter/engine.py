@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ from zcs_exporter.notify.message import Message, MessageKind, alarm_message, ala
 from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
 from zcs_exporter.selfmetrics import STATE_WRITABLE, alarm_samples, collector_samples
 from zcs_exporter.snapshot import Reading, Snapshot, vet
-from zcs_exporter.state import Commit, Delivery, StateStore
+from zcs_exporter.state import Commit, Delivery, Saved, StateStore
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ TICK = 5.0
 
 COMMIT_PATIENCE = 5.0
 """Seconds a turn waits for the state directory before it goes on in memory."""
+
+RECENT = 50
+"""Messages that outputs can show."""
 
 BASELINE_EVENT = "ZcsBaseline"
 
@@ -58,21 +62,24 @@ class Engine:
         evaluator: Every alarm's state.
         commit_failure: Why the last commit failed; None when it did not.
         complete: Set once every collector has ended its first attempt.
+        last_turn: Monotonic time at which the last turn began.
+        recent: The last messages of this process, newest first.
     """
 
-    def __init__(self, store: StateStore, catalogue: Catalogue, clock: Clock, links: Links) -> None:
-        """Take over what an earlier process left in ``store``."""
-        meta = store.load_meta()
+    def __init__(self, store: StateStore, saved: Saved, catalogue: Catalogue, clock: Clock, links: Links) -> None:
+        """Go on from what an earlier process ``saved`` in ``store``."""
         self._store = store
         self._catalogue = catalogue
         self._clock = clock
         self._links = links
-        self._install_id = meta["install_id"]
-        self._baseline_taken = "baseline" in meta
-        self._next_number = store.next_message_number()
-        saved = [Alarm.from_json(data) for data in store.load_alarms()]
-        self.evaluator = Evaluator(catalogue.alerts, saved, SteadyClock(clock), int(meta.get("next_alarm", "1")))
+        self._install_id = saved.meta["install_id"]
+        self._baseline_taken = "baseline" in saved.meta
+        self._next_number = saved.next_message
+        alarms = [Alarm.from_json(data) for data in saved.alarms]
+        next_id = int(saved.meta.get("next_alarm", "1"))
+        self.evaluator = Evaluator(catalogue.alerts, alarms, SteadyClock(clock), next_id)
         self.latest = Snapshot(at=clock.wall())
+        self.last_turn = clock.monotonic()
         self.commit_failure: str | None = None
         self.complete = asyncio.Event()
         self._hostname = ""
@@ -83,6 +90,7 @@ class Engine:
         self._news = asyncio.Event()
         self._unsaved = Commit()
         self._save: asyncio.Task[None] | None = None
+        self.recent: deque[Message] = deque(maxlen=RECENT)
 
     def adopt(self, runners: Sequence[Runner], policies: Mapping[str, Policy], hostname: str) -> None:
         """Take over a configuration: its collectors, thresholds and the host's name in messages."""
@@ -93,6 +101,10 @@ class Engine:
         readings = {name: former.get(name) or new_reading(runner.collector) for name, runner in self._runners.items()}
         self.latest = replace(self.latest, readings=readings)
         self._news.set()
+
+    def set_policies(self, policies: Mapping[str, Policy]) -> None:
+        """Replace the effective thresholds."""
+        self._policies = policies
 
     def deliver(self, collector: str, outcome: Outcome) -> None:
         """Take the outcome of a collector's round; the next turn works on it."""
@@ -115,6 +127,7 @@ class Engine:
 
     async def turn(self) -> None:
         """Work on everything that waits."""
+        self.last_turn = self._clock.monotonic()
         outcomes, self._waiting = self._waiting, []
         readings = dict(self.latest.readings)
         events: list[Event] = []
@@ -131,6 +144,7 @@ class Engine:
         messages, self._said = self._said, {}
         commit = self._changes(messages)
         await self._commit(commit)
+        self.recent.extendleft(messages.values())
         standing = vet(alarm_samples(self.evaluator.active())).samples
         self.latest = replace(snapshot, own=snapshot.own + standing)
         self._links.enqueue(

@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from errno import EIO
+from itertools import takewhile
 
 from zcs_exporter.hostio import Host
 
@@ -221,6 +221,7 @@ class CompressedLogFile(LogFile):
         self._stream = gzip.GzipFile(fileobj=self._raw)
         self._buffer = bytearray()
         self._buffer_at = 0
+        self._damaged = False
         super().__init__(descriptor)
 
     def close(self) -> None:
@@ -274,10 +275,14 @@ class CompressedLogFile(LogFile):
         return int.from_bytes(os.pread(self._descriptor, 4, max(0, status.st_size - 4)), "little")
 
     def _fill(self) -> bool:
+        if self._damaged:
+            return False
         try:
             part = self._stream.read1(_CHUNK)
-        except (EOFError, zlib.error) as exc:
-            raise OSError(EIO, f"damaged gzip file: {exc}") from exc
+        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+            logger.warning("an older log file ends early, its archive is damaged: %s", exc)
+            self._damaged = True
+            return False
         self._buffer += part
         return bool(part)
 
@@ -295,32 +300,42 @@ def unread_files(host: Host, path: str, position: Position, live: LogFile) -> li
         live.resume(position)
         return [live]
     older = older_files(host, path, position.modified, live)
-    rest = _from(position, older)
-    if not rest and live.seems_moved_or_cut(position):
+    keep = _from(position, older)
+    if not keep and live.seems_moved_or_cut(position):
         live.resume(position)
-        keep: list[LogFile] = []
-    elif not rest:
+    elif not keep:
         logger.warning("%s: the file read before is gone, and what was written to it since", path)
         keep = [file for file in older if file.modified > position.modified]
-    else:
-        keep = rest
-    for file in older:
-        if file in keep:
-            file.unseen = _ALL
-        else:
-            file.close()
-    return [*keep, live]
+    return [*_keep(keep, older), live]
+
+
+def files_between(host: Host, path: str, last: LogFile, live: LogFile) -> list[LogFile]:
+    """Return the files that had the name ``path`` after ``last`` and before ``live``, oldest first.
+
+    There are some only where nobody looked for a while, as when the machine was suspended.
+    """
+    older = older_files(host, path, last.modified, live)
+    found = _from(last.position(), older)
+    return _keep(found[1:] if found else [file for file in older if file.modified > last.modified], older)
 
 
 def copied_away(host: Host, path: str, position: Position, live: LogFile) -> list[LogFile]:
-    """Return the copies of a log that was truncated after it was read up to ``position``, oldest first."""
+    """Return the copies of a log that was truncated after it was read up to ``position``, oldest first.
+
+    Args:
+        host: Where the log is.
+        path: Its name.
+        position: How far it was read before.
+        live: The truncated file, restarted; by now it may have been renamed and compressed itself.
+    """
     older = older_files(host, path, position.modified, live)
-    rest = _from(position, older)
+    now = live.position()
+    copies = list(takewhile(lambda file: not file.has_content(now), _from(position, older)))
     for file in older:
         file.final = True
-        if file not in rest:
+        if file not in copies:
             file.close()
-    return rest
+    return copies
 
 
 def older_files(host: Host, path: str, since: int, live: LogFile) -> list[LogFile]:
@@ -364,6 +379,15 @@ def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
         older[index].resume(position)
         return list(older[index:])
     return []
+
+
+def _keep(wanted: Sequence[LogFile], files: Sequence[LogFile]) -> list[LogFile]:
+    """Close the others; what was written to these was written while nobody was looking."""
+    for file in files:
+        file.unseen = _ALL
+        if file not in wanted:
+            file.close()
+    return list(wanted)
 
 
 def _names(host: Host, directory: str) -> list[str]:

@@ -7,7 +7,7 @@ from zcs_exporter import __version__
 from zcs_exporter.contract import Collector
 
 
-class ForeignCollectors(Exception):
+class ForeignCollectorsError(Exception):
     """Another distribution's ``collectors`` package stands where ours should."""
 
 
@@ -15,10 +15,10 @@ def collector_classes() -> Sequence[type[Collector]]:
     """Return every collector class, in the order of the page.
 
     Raises:
-        ForeignCollectors: ``collectors`` is not part of this distribution.
+        ForeignCollectorsError: ``collectors`` is not part of this distribution.
     """
     if getattr(collectors, "DISTRIBUTION", None) != f"zcs-exporter {__version__}":
-        raise ForeignCollectors(
+        raise ForeignCollectorsError(
             f"'collectors' resolves to {collectors.__file__}, which is not part of zcs-exporter {__version__}; "
             "install zcs-exporter in its own virtual environment"
         )

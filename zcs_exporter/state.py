@@ -17,7 +17,7 @@ import secrets
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -96,6 +96,56 @@ class Delivery:
     target: str
     message: Message
     sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What an earlier process left.
+
+    Attributes:
+        meta: Single values.
+        positions: Log positions in JSON form, by path.
+        rows: Collectors' rows, by collector and key.
+        alarms: In JSON form.
+        deliveries: What waits, oldest first.
+        sequences: Each target's last sequence number.
+        next_message: A number above every message's so far.
+    """
+
+    meta: Mapping[str, str]
+    positions: Mapping[str, str]
+    rows: Mapping[str, Mapping[str, str]]
+    alarms: Sequence[Mapping[str, Any]]
+    deliveries: Sequence[Delivery]
+    sequences: Mapping[str, int]
+    next_message: int
+
+
+def read_saved(database: sqlite3.Connection) -> Saved:
+    """Read everything; for ``StateStore.run``."""
+    meta = dict(database.execute("SELECT key, value FROM meta"))
+    rows: dict[str, dict[str, str]] = {}
+    for collector, key, value in database.execute("SELECT collector, key, value FROM collector_row"):
+        rows.setdefault(collector, {})[key] = value
+    waiting = database.execute(
+        "SELECT number, target, message, sequence FROM delivery JOIN message USING (number) ORDER BY number"
+    )
+    highest = database.execute("SELECT max(number) FROM message").fetchone()[0] or 0
+    return Saved(
+        meta=meta,
+        positions=dict(database.execute("SELECT path, position FROM log_position")),
+        rows=rows,
+        alarms=[json.loads(row[0]) for row in database.execute("SELECT alarm FROM alarm")],
+        deliveries=[Delivery(n, target, Message.from_json(json.loads(text)), seq) for n, target, text, seq in waiting],
+        sequences=dict(database.execute("SELECT target, sequence FROM destination")),
+        next_message=max(highest, int(meta.get("last_message", "0"))) + 1,
+    )
+
+
+def read_messages(database: sqlite3.Connection, count: int) -> list[Message]:
+    """Return the newest messages, newest first; for ``StateStore.run``."""
+    rows = database.execute("SELECT message FROM message ORDER BY number DESC LIMIT ?", (count,))
+    return [Message.from_json(json.loads(row[0])) for row in rows]
 
 
 class StateStore:
@@ -187,40 +237,6 @@ class StateStore:
         """Finish what was handed over, then close; the thread may outlive a hung disk."""
         self._requests.put(None)
 
-    def load_meta(self) -> dict[str, str]:
-        """Return the single values; only before the first ``run``."""
-        return dict(self._database.execute("SELECT key, value FROM meta"))
-
-    def load_positions(self) -> dict[str, str]:
-        """Return log positions by path; only before the first ``run``."""
-        return dict(self._database.execute("SELECT path, position FROM log_position"))
-
-    def load_rows(self, collector: str) -> dict[str, str]:
-        """Return a collector's rows; only before the first ``run``."""
-        return dict(self._database.execute("SELECT key, value FROM collector_row WHERE collector = ?", (collector,)))
-
-    def load_alarms(self) -> list[dict[str, Any]]:
-        """Return alarms in JSON form; only before the first ``run``."""
-        return [json.loads(row[0]) for row in self._database.execute("SELECT alarm FROM alarm")]
-
-    def load_deliveries(self) -> list[Delivery]:
-        """Return what waits, oldest first; only before the first ``run``."""
-        rows = self._database.execute(
-            "SELECT number, target, message, sequence FROM delivery JOIN message USING (number) ORDER BY number"
-        )
-        return [
-            Delivery(number, target, Message.from_json(json.loads(text)), seq) for number, target, text, seq in rows
-        ]
-
-    def load_sequences(self) -> dict[str, int]:
-        """Return each target's last sequence number; only before the first ``run``."""
-        return dict(self._database.execute("SELECT target, sequence FROM destination"))
-
-    def next_message_number(self) -> int:
-        """Return a number above every message's so far; only before the first ``run``."""
-        highest = self._database.execute("SELECT max(number) FROM message").fetchone()[0] or 0
-        return max(highest, int(self.load_meta().get("last_message", "0"))) + 1
-
     def _serve(self) -> None:
         while (work := self._requests.get()) is not None:
             work()
@@ -251,8 +267,8 @@ class StateStore:
 
     def _bind(self, identity: str) -> str | None:
         """Tie the state to this host; a clone sends nothing the original owes and takes its own SNMP identity."""
-        meta = self.load_meta()
-        former = meta.get("identity")
+        row = self._database.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        former = None if row is None else str(row[0])
         if former == identity:
             return None
         with self._database as database:

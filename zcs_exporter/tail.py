@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, os_error
 from zcs_exporter.hostio import Host
-from zcs_exporter.logfile import LogFile, Position, copied_away, unread_files
+from zcs_exporter.logfile import LogFile, Position, copied_away, files_between, unread_files
 
 MAX_LINE = 1 << 16
 """Longest line that is delivered whole, in bytes without its newline."""
@@ -236,6 +236,11 @@ class LogTail:
         if self._blind:
             file.unseen = end
         if self._files:
+            last = self._files[-1]
+            last.refresh(self._monotonic())
+            if not last.intact():
+                self._recover(last)
+            self._files.extend(files_between(self._host, self._path, last, file))
             self._files.append(file)
         elif self._resume_from is not None:
             self._files.extend(unread_files(self._host, self._path, self._resume_from, file))
@@ -323,7 +328,9 @@ class LogTail:
         copies = copied_away(self._host, self._path, before, file)
         if not copies:
             logger.warning("%s: truncated, and no copy found; lines may be missing", self._path)
-        self._files.extendleft(reversed(copies))
+        place = self._files.index(file)
+        for copy in reversed(copies):
+            self._files.insert(place, copy)
         self.position = self._files[0].position()
 
     def _count_lag(self) -> None:

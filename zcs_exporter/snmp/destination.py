@@ -36,6 +36,14 @@ class Destination:
         if "%" in self.host:
             raise ValueError(f"{self.name}: {self.host} is a link-local address with a zone; use a routable address")
 
+    def no_answer(self) -> "DeliveryError":
+        """Return the error for silence, which has more than one reason."""
+        hint = "its community" if self.version == "2c" else "its user and the privacy key"
+        return DeliveryError(
+            Fault.TIMEOUT,
+            f"{self.name}: no acknowledgement from {self.host} port {self.port}; check the way and {hint}",
+        )
+
 
 class Fault(StrEnum):
     """Why a notification was not delivered; a label of metrics."""

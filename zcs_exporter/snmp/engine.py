@@ -289,11 +289,7 @@ class Session:
         if indication in (errind.tooBig, errind.serializationError):
             return DeliveryError(Fault.UNSENDABLE, f"{to.name}: {indication}")
         if indication in _SILENCE:
-            hint = "its community" if to.version == "2c" else "its engine and the privacy key"
-            return DeliveryError(
-                Fault.TIMEOUT,
-                f"{to.name}: no acknowledgement from {to.host} port {to.port}; check the way to it and {hint}",
-            )
+            return to.no_answer()
         return DeliveryError(
             Fault.REFUSED,
             f"{to.name}: {to.host} refuses us: {indication}; waiting will not heal this, "

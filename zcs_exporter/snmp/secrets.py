@@ -106,10 +106,11 @@ def read_private_file(path: str, uid: int, gid: int) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
         raise SecretsError(f"{path}: {exc.strerror}; name a file that the daemon can read under 'secrets'") from exc
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise SecretsError(f"{path}: is not a regular file; name a file under 'secrets'")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise SecretsError(f"{path}: is not a regular file; name a file under 'secrets'")
         if status.st_uid not in (0, uid):
             raise SecretsError(f"{path}: belongs to uid {status.st_uid}; chown it to root or to the daemon's user")
         mode = stat.S_IMODE(status.st_mode)

@@ -19,6 +19,9 @@ __all__ = ["DeliveryError", "Destination", "Fault", "SnmpSender"]
 _TRAP_RESOLVE_AFTER = 300.0
 """Seconds after which the name of a trap's destination is looked up again: nobody tells that it moved."""
 
+_TICK = 1.0
+"""How late pysnmp may notice that its own time-out has passed, in seconds."""
+
 Address = tuple[int, tuple[str, int]]
 """Family, and numeric host and port."""
 
@@ -26,8 +29,9 @@ Address = tuple[int, tuple[str, int]]
 class SnmpSender:
     """Sends to one destination, one notification at a time.
 
-    It never waits longer than ``timeout * (retries + 2)`` for a notification. After a failure it starts from
-    nothing: the name is resolved anew, its next address is tried, and the engine is a new one.
+    It never waits longer than ``timeout * (retries + 2)`` and a second for a notification. After a
+    failure it starts from nothing: the name is resolved anew, its next address is tried, and the
+    engine is a new one.
     """
 
     def __init__(
@@ -58,12 +62,12 @@ class SnmpSender:
             to = self._destination
             try:
                 # pysnmp counts its time-outs by the wall clock, which can stand still for hours.
-                async with asyncio.timeout(to.timeout * (to.retries + 2)):
+                async with asyncio.timeout(to.timeout * (to.retries + 2) + _TICK):
                     session = await self._ready_session()
                     await session.send(trap, variables)
             except TimeoutError:
                 self._give_up_session()
-                raise DeliveryError(Fault.TIMEOUT, f"{to.name}: {to.host} port {to.port} gave no answer") from None
+                raise to.no_answer() from None
             except BaseException:
                 self._give_up_session()
                 raise

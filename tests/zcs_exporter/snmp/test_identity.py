@@ -1,8 +1,8 @@
 import pytest
+from fakes import ManualClock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import ManualClock
 from zcs_exporter.contract import Clock
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 

@@ -192,7 +192,10 @@ def test_evidence_follows_the_summary_in_whole_entries_until_the_text_is_full() 
 
 
 def test_evidence_without_a_count_has_no_brackets() -> None:
-    assert text_with_evidence("s", (EvidenceItem(EvidenceKind.TEXT, "a"), EvidenceItem(EvidenceKind.TEXT, "b"))) == "s: a, b"
+    assert (
+        text_with_evidence("s", (EvidenceItem(EvidenceKind.TEXT, "a"), EvidenceItem(EvidenceKind.TEXT, "b")))
+        == "s: a, b"
+    )
 
 
 def test_a_long_summary_is_cut_before_any_evidence() -> None:
@@ -238,7 +241,9 @@ def test_a_root_below_the_enterprises_is_taken(text: str) -> None:
     assert parse_root(text) == tuple(map(int, text.strip(".").split(".")))
 
 
-@pytest.mark.parametrize("text", ["", "1.3.6.1.4.1", "2.25.1", "1.3.6.1.4.1.x", "1.3.6.1.4.1.4294967296", "1..3", "enterprises.1"])
+@pytest.mark.parametrize(
+    "text", ["", "1.3.6.1.4.1", "2.25.1", "1.3.6.1.4.1.x", "1.3.6.1.4.1.4294967296", "1..3", "enterprises.1"]
+)
 def test_any_other_root_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"write it like 1\.3\.6\.1\.4\.1\."):
         parse_root(text)

@@ -81,7 +81,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_a_fifo_and_a_huge_file_are_refused(tmp_path: Path) -> None:
-    assert "directory" in refusal(tmp_path) or "regular" in refusal(tmp_path)
+    assert "regular" in refusal(tmp_path)
     os.mkfifo(tmp_path / "fifo", 0o600)
     assert "regular" in refusal(tmp_path / "fifo")
     huge = tmp_path / "huge"
@@ -96,7 +96,7 @@ def test_a_directory_a_fifo_and_a_huge_file_are_refused(tmp_path: Path) -> None:
         ("", "no keys"),
         ("just words", "no keys"),
         ("- a\n- b", "no keys"),
-        ("user: [", "line 2"),
+        ("user: traps\nauth: [", "line 2"),
         ("user: 'correct horse\n", "correct the YAML"),
         ("user: a\nuser: b\n", "line 2: a key is given twice"),
         ("user: !!python/object:os.system {}", "correct the YAML"),
@@ -152,7 +152,9 @@ def test_octets_that_are_no_text_are_refused(file: Path) -> None:
 @given(st.text(st.characters(codec="utf-8")) | st.text("abc:{}[],'\"&*!|>- \n#?@%\t"))
 def test_any_text_is_secrets_or_one_clear_line(file: Path, text: str) -> None:
     file.write_text(text)
+    message = ""
     try:
         load_secrets(str(file), "2c")
     except SecretsError as exc:
-        assert "\n" not in str(exc)
+        message = str(exc)
+    assert "\n" not in message
