@@ -8,23 +8,23 @@ it is empty. What looks like an end before that was written by a client.
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 _MARK = b"] security - "
 _SEMICOLON = ord(";")
 FAILED = b"authentication failed for"
 
-# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] security - cmd=Auth; account=a@example.com; protocol=imap;
-# Each match is one whole line. The first alternative counts a success, or passes over an operation that
-# is no login, both only outside the administration URL and with a context beyond doubt; the second
-# leaves the line to be looked at alone.
+# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] security - cmd=Auth; account=a@b.test; protocol=imap;
+# Each match is one whole line. The first alternative counts a success, or passes over an operation that is no
+# login, both only outside the administration URL and with a context beyond doubt; the second leaves the line
+# to be looked at alone. ``[^]]*`` is several times faster than a class that leaves out the newline too.
 _SORTED = re.compile(
-    rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO  "
-    rb"\[[^\]/\n]*(?:://[^\]/\n]*/(?!service/admin/)[^\]\n]*)?\] "
-    rb"\[(?:[^\]\n]*[^\];\n];)?\] security - "
-    rb"(?:cmd=Auth; account=[^;\n]*; protocol=([a-z_]{1,32});|cmd=(?![A-Za-z]*Auth;)[^\n]*)\n"
-    rb"|([^\n]+)\n|\n"
+    rb"\d\d\d\d-..-.. ..:..:..,... INFO  "
+    rb"\[(?![^]]*/service/admin/)[^]]*\] "
+    rb"\[[^]]*;\](?<!;;\]) security - "
+    rb"(?:cmd=Auth; account=[^;]*; protocol=([a-z_]+);|cmd=(?![A-Za-z]*Auth;).*)\n"
+    rb"|(.+)\n|\n"
 )
 
 # 2013-04-24 00:23:23,118 WARN  [btpool0-1042] [ip=10.0.0.5;oip=203.0.113.9;] security - cmd=Auth; ...
@@ -80,8 +80,7 @@ class Kind(Enum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class AuditLine:
+class AuditLine(NamedTuple):
     """One line taken apart.
 
     Attributes:
@@ -98,8 +97,7 @@ class AuditLine:
     imitated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(NamedTuple):
     """What an audit message says about a login.
 
     Attributes:
@@ -126,6 +124,9 @@ def sort_audit_lines(data: bytes) -> tuple[Counter[str], list[bytes]]:
     """Return the plain successes of whole lines by protocol, and every line that has to be looked at alone."""
     found = _SORTED.findall(data)
     successes: Counter[str] = Counter()
+    if len(found) != data.count(b"\n"):
+        # Something broken in the middle was taken together with the line after it.
+        return successes, [line for line in data.split(b"\n") if line]
     for protocol, times in Counter([protocol for protocol, _ in found]).items():
         if protocol:
             successes[_PROTOCOL.get(protocol, "other")] += times

@@ -247,7 +247,7 @@ class AuthCollector:
         if login.command == b"AdminAuth":
             if book.repeats(at, thread):
                 return
-        elif at is not None and (login.protocol == "admin" or login.protocol == "soap"):
+        elif at is not None and (login.port or b"/" not in line.thread):  # 8.0 names no URL
             book.refused(at, thread)
         oip, ip = context.get(b"oip", b""), context.get(b"ip", b"")
         client = self._known_site().servers.client(oip.decode("latin-1"), ip.decode("latin-1"))

@@ -148,15 +148,15 @@ class AuthBook:
     def window_samples(self, *, store: bool, mta: bool, now: float) -> Iterator[Sample]:
         """Return what the checks look at, with those behind it."""
         window = self.window
-        addresses = self._addresses(window.addresses.top(_EVIDENCE))
-        yield metric.WINDOW_FAILURES.sample(
-            window.pairs.largest, check="ip_account", evidence=_pairs(window.pairs.top(_EVIDENCE // 2))
-        )
-        yield metric.WINDOW_FAILURES.sample(
-            window.accounts.largest, check="account", evidence=_accounts(window.accounts.top(_EVIDENCE))
-        )
-        yield metric.WINDOW_FAILURES.sample(window.addresses.largest, check="ip", evidence=addresses)
-        yield metric.WINDOW_FAILURES.sample(window.total, check="total", evidence=_everyone(window))
+        checks = {
+            "ip_account": (window.pairs.largest, _pairs(window.pairs.top(_EVIDENCE // 2))),
+            "account": (window.accounts.largest, _accounts(window.accounts.top(_EVIDENCE))),
+            "ip": (window.addresses.largest, self._addresses(window.addresses.top(_EVIDENCE))),
+            "total": (window.total, _everyone(window)),
+        }
+        for check, (value, evidence) in checks.items():
+            yield metric.WINDOW_FAILURES.sample(value, check=check, evidence=evidence)
+            yield metric.CHECKS[check].sample(value, evidence=evidence)
         yield metric.ACCOUNTS_PER_IP.sample(
             window.accounts_per_address.largest,
             evidence=self._addresses(window.accounts_per_address.top(_EVIDENCE)),

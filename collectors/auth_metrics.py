@@ -16,6 +16,26 @@ WINDOW_FAILURES = Metric(
     "Most failures within the window of one address and account, one account, one address, or all together.",
     labels=("check",),
 )
+IP_ACCOUNT_FAILURES = Metric(
+    "zcs_auth_window_ip_account_failures_max",
+    Kind.GAUGE,
+    "Most failures of one account from one address within the window.",
+)
+ACCOUNT_FAILURES = Metric(
+    "zcs_auth_window_account_failures_max", Kind.GAUGE, "Most failures of one account within the window."
+)
+IP_FAILURES = Metric(
+    "zcs_auth_window_ip_failures_max", Kind.GAUGE, "Most failures from one address within the window."
+)
+TOTAL_FAILURES = Metric("zcs_auth_window_total_failures", Kind.GAUGE, "Failures within the window.")
+CHECKS = {
+    "ip_account": IP_ACCOUNT_FAILURES,
+    "account": ACCOUNT_FAILURES,
+    "ip": IP_FAILURES,
+    "total": TOTAL_FAILURES,
+}
+"""The same numbers as by the label ``check``, each with a name of its own for the alert that compares it."""
+
 ACCOUNTS_PER_IP = Metric(
     "zcs_auth_window_accounts_per_ip_max",
     Kind.GAUGE,
@@ -55,6 +75,7 @@ ALL = (
     SUCCESSES,
     LOCKOUTS,
     WINDOW_FAILURES,
+    *CHECKS.values(),
     ACCOUNTS_PER_IP,
     ADDRESSES_PER_ACCOUNT,
     WINDOW_SECONDS,

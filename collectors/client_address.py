@@ -8,7 +8,6 @@ only claimed: they accuse nobody.
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
@@ -16,7 +15,8 @@ Network = IPv4Network | IPv6Network
 
 _MAX_TEXT = 64  # the longest address with zone and port
 _MAX_CLAIMED = 4
-_HOPS_READ = 32  # entries from the right; a client can send a thousand of its own to their left
+_MAX_OIP = 4096  # characters from the right; a client can send a thousand entries of its own to their left
+_MAX_CACHED = 16384
 
 # 203.0.113.9:51022
 _IPV4_PORT = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
@@ -24,7 +24,6 @@ _IPV4_PORT = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
 _BRACKETED = re.compile(r"\[([^\]]*)\](?::\d{1,5})?")
 
 
-@lru_cache(maxsize=1 << 16)
 def parse_address(text: str) -> Address | None:
     """Return the address in ``text``, with or without a port; None if there is none.
 
@@ -68,25 +67,29 @@ class Servers:
         """Take the addresses of this host, and the networks of all other servers and proxies."""
         self._own = frozenset(own)
         self._networks = tuple(networks)
-        self._known: dict[Address, bool] = {}
+        self._clients: dict[tuple[str, str], Client] = {}
 
     def __contains__(self, address: Address) -> bool:
-        known = self._known.get(address)
-        if known is None:
-            known = (
-                address.is_loopback
-                or address in self._own
-                or any(address.version == network.version and address in network for network in self._networks)
-            )
-            if len(self._known) >= 1 << 16:
-                self._known.clear()
-            self._known[address] = known
-        return known
+        return (
+            address in self._own
+            or address.is_loopback
+            or any(address.version == network.version and address in network for network in self._networks)
+        )
 
     def client(self, oip: str, ip: str) -> Client:
         """Return the client behind the originating and the peer address, either of which may be empty."""
+        client = self._clients.get((oip, ip))
+        if client is None:
+            client = self._find(oip[-_MAX_OIP:], ip)
+            if len(self._clients) >= _MAX_CACHED:
+                self._clients.clear()
+            if len(oip) + len(ip) <= _MAX_TEXT:
+                self._clients[oip, ip] = client
+        return client
+
+    def _find(self, oip: str, ip: str) -> Client:
         if oip:
-            entries = oip.rsplit(",", _HOPS_READ)
+            entries = oip.split(",")
             for index in range(len(entries) - 1, -1, -1):
                 if not entries[index].strip():
                     continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 NEEDLE = b"user not found:"
 _MAX_NAME = 256
 
-# 2024/03/02 10:20:42 [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:nobody@example.com while ...
+# 2024/03/02 10:20:42 [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:x@example.com while ...
 _HEAD = re.compile(
     rb"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[[a-z]{1,8}\] \d{1,10}#\d{1,10}: \*\d{1,20} "
     rb"An error occurred in mail zmauth: user not found:"

@@ -43,6 +43,7 @@ class Round:
         boot: When the kernel started, in seconds since the epoch.
         boot_id: Names this run of the kernel.
         namespace: Number of the PID namespace looked from; None where unknown.
+        unseen: Names of services that may not be looked at.
         maintenance: By cause: until when it is in force, None if it is not; a cause that could not be
             looked at is missing.
         brings_all_up: Whether a control script is at work that should leave every service running.
@@ -52,6 +53,7 @@ class Round:
     boot_id: str
     namespace: int | None
     looks: tuple[Look, ...]
+    unseen: frozenset[str]
     maintenance: Mapping[str, float | None]
     brings_all_up: bool
     shortfalls: tuple[Shortfall, ...]
@@ -128,7 +130,8 @@ class Observer:
         runs = [run for process in table if (run := control_run(process, zcs.home))]
         maintenance = self._maintenance(runs, boot, now, shortfalls)
         brings_all_up = any(run.brings_all_up for run in runs)
-        return Round(boot, self._boot_id(), namespace, looks, maintenance, brings_all_up, tuple(shortfalls))
+        unseen = frozenset(service.name for service in services) - {look.service.name for look in looks}
+        return Round(boot, self._boot_id(), namespace, looks, unseen, maintenance, brings_all_up, tuple(shortfalls))
 
     def _expected(self, shortfalls: list[Shortfall]) -> list[Service]:
         zcs = self._host.zcs

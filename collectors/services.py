@@ -229,7 +229,7 @@ class ServicesCollector:
         for look in found.looks:
             findings += self._follow(look, found, now, planned)
             findings += self._samples(look, found, now)
-        self._forget({look.service.name for look in found.looks}, found)
+        self._forget(self._lives.keys() - {look.service.name for look in found.looks} - found.unseen)
         if (
             found.namespace is not None
             and found.namespace != self._namespace
@@ -265,9 +265,9 @@ class ServicesCollector:
         events = []
         restarted = bool(start and life.start and start != life.start)
         if up != life.up:
-            events.append(self._event("ZcsServiceStarted" if up else "ZcsServiceStopped", name, now))
+            events.append(Event("ZcsServiceStarted" if up else "ZcsServiceStopped", now, {"name": name}))
         elif restarted and up:
-            events.append(self._event("ZcsServiceRestarted", name, now))
+            events.append(Event("ZcsServiceRestarted", now, {"name": name}))
         before = (life.start, life.boot_id, life.up, len(life.unplanned))
         if restarted:
             life.restarts += 1
@@ -283,9 +283,6 @@ class ServicesCollector:
         if before != (life.start, life.boot_id, life.up, len(life.unplanned)):
             self._save(name)
         return events
-
-    def _event(self, event: str, name: str, now: float) -> Event:
-        return Event(event, now, {"name": name})
 
     def _samples(self, look: Look, found: Round, now: float) -> list[Sample]:
         name, life = look.service.name, self._lives[look.service.name]
@@ -305,13 +302,11 @@ class ServicesCollector:
             samples.append(DOWN[look.service.tier].sample(down, evidence=_not_running(look.alarming), name=name))
         return samples
 
-    def _forget(self, seen: set[str], found: Round) -> None:
+    def _forget(self, disabled: set[str]) -> None:
         """Drop services that are no longer enabled, so that they begin anew if they come back."""
-        unseen_now = {shortfall.message for shortfall in found.shortfalls}
-        for name in self._lives.keys() - seen:
-            if not any(message.startswith(f"service {name}: ") for message in unseen_now):
-                del self._lives[name]
-                self._changed[_SERVICE_KEY + name] = None
+        for name in disabled:
+            del self._lives[name]
+            self._changed[_SERVICE_KEY + name] = None
 
     def _save(self, name: str) -> None:
         self._changed[_SERVICE_KEY + name] = self._lives[name].dump()

@@ -23,9 +23,10 @@ QUEUES = ("maildrop", "incoming", "active", "hold", "corrupt", "deferred")
 AGE_BANDS = (("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("12h", 720), ("1d", 1440), ("3d", 4320))
 """Labels and upper ends, in minutes, of the bands of the age distribution; what is older is ``older``."""
 
-# 8764910C06B (five digits of microseconds, then the inode) and 4gYJ2R3zjJz1Wb (enable_long_queue_ids).
+# 8764910C06B: five digits of microseconds, then the inode.
+# 4jX8tS54KzzJmkW: seconds and four digits of microseconds to base 52, a z, the inode to base 51 (without z).
 _QUEUE_ID = re.compile(
-    r"[0-9A-F]{6,64}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{10,32}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,32}"
+    r"[0-9A-F]{6,64}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,32}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,32}"
 )
 _BAND_ENDS = [end for _, end in AGE_BANDS]
 _READY = 0o700

@@ -365,4 +365,4 @@ class Daemon:
         while True:
             if interval and self._clock.monotonic() - self._engine.last_turn < STUCK_AFTER:
                 self._systemd.watchdog()
-            await asyncio.sleep((interval or 60.0) / 2)
+            await asyncio.sleep(interval or SETTINGS_INTERVAL)

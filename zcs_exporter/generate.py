@@ -18,7 +18,6 @@ from zcs_exporter.own_metrics import OWN_METRICS
 from zcs_exporter.registry import collector_classes
 from zcs_exporter.snmp.mib import render_mib
 
-
 _METRICS_HEAD = """# Metrics
 
 Rendered by `make generate` from the code. Every `zcs_` name is stable. Labels are bounded and never hold an

@@ -191,7 +191,7 @@ class LogFile:
 
     def has_content(self, position: Position) -> bool:
         """Whether it has the content of the file of ``position``, a copy perhaps, and at least as much."""
-        return position.hashed > 0 and self._begins_as(position) and self.size >= position.offset
+        return self._begins_as(position) and self.size >= position.offset
 
     def seems_moved_or_cut(self, position: Position) -> bool:
         """Whether it holds the content of ``position`` on another disk, or less of it after a crash of the host.
@@ -201,8 +201,9 @@ class LogFile:
         return self._begins_as(position) and b"\n" in self._head[: position.hashed]
 
     def _begins_as(self, position: Position) -> bool:
+        # A file that was empty cannot be known again, and needs not be: nothing of it was read.
         head = self._head[: position.hashed]
-        return len(head) == position.hashed and _digest(head) == position.fingerprint
+        return position.hashed > 0 and len(head) == position.hashed and _digest(head) == position.fingerprint
 
     def _read_head(self) -> bytes:
         return os.pread(self._descriptor, FINGERPRINT, 0)
@@ -265,7 +266,7 @@ class CompressedLogFile(LogFile):
 
     def has_content(self, position: Position) -> bool:
         """Whether it begins with the content of the file of ``position``, whatever its length."""
-        return position.hashed > 0 and self._begins_as(position)
+        return self._begins_as(position)
 
     def _read_head(self) -> bytes:
         return self.read(FINGERPRINT)
@@ -299,12 +300,13 @@ def unread_files(host: Host, path: str, position: Position, live: LogFile) -> li
     if live.is_file(position):
         live.resume(position)
         return [live]
-    older = older_files(host, path, position.modified, live)
+    older = older_files(host, path, position.modified, but=live)
     keep = _from(position, older)
     if not keep and live.seems_moved_or_cut(position):
         live.resume(position)
     elif not keep:
-        logger.warning("%s: the file read before is gone, and what was written to it since", path)
+        if position.hashed:
+            logger.warning("%s: the file read before is gone, and what was written to it since", path)
         keep = [file for file in older if file.modified > position.modified]
     return [*_keep(keep, older), live]
 
@@ -314,9 +316,10 @@ def files_between(host: Host, path: str, last: LogFile, live: LogFile) -> list[L
 
     There are some only where nobody looked for a while, as when the machine was suspended.
     """
-    older = older_files(host, path, last.modified, live)
+    older = older_files(host, path, last.modified, but=live)
     found = _from(last.position(), older)
-    return _keep(found[1:] if found else [file for file in older if file.modified > last.modified], older)
+    newer = [file for file in older if file.modified > last.modified and file.identity != last.identity]
+    return _keep(found[1:] if found else newer, older)
 
 
 def copied_away(host: Host, path: str, position: Position, live: LogFile) -> list[LogFile]:
@@ -328,9 +331,14 @@ def copied_away(host: Host, path: str, position: Position, live: LogFile) -> lis
         position: How far it was read before.
         live: The truncated file, restarted; by now it may have been renamed and compressed itself.
     """
-    older = older_files(host, path, position.modified, live)
+    older = older_files(host, path, position.modified)
     now = live.position()
-    copies = list(takewhile(lambda file: not file.has_content(now), _from(position, older)))
+
+    def is_earlier(file: LogFile) -> bool:
+        # An empty one may be the truncated file itself, compressed.
+        return file.size > 0 and file.identity != live.identity and not file.has_content(now)
+
+    copies = list(takewhile(is_earlier, _from(position, older)))
     for file in older:
         file.final = True
         if file not in copies:
@@ -338,14 +346,14 @@ def copied_away(host: Host, path: str, position: Position, live: LogFile) -> lis
     return copies
 
 
-def older_files(host: Host, path: str, since: int, live: LogFile) -> list[LogFile]:
+def older_files(host: Host, path: str, since: int, but: LogFile | None = None) -> list[LogFile]:
     """Open the rotated files of a log that were written to after ``since``, oldest first.
 
     Args:
         host: Where the log is.
         path: Its name.
         since: Nanoseconds; the second before it is included, as compression may round the time.
-        live: The current file, which a rotation at this very moment may have renamed.
+        but: A file to leave out: the current one, which a rotation at this very moment may have renamed.
     """
     directory, base = os.path.split(path)
     found: dict[str, str] = {}
@@ -364,7 +372,7 @@ def older_files(host: Host, path: str, since: int, live: LogFile) -> list[LogFil
         except OSError as exc:
             logger.warning("%s: not read: %s", place, exc.strerror or exc)
             continue
-        if file.identity == live.identity:
+        if but is not None and file.identity == but.identity:
             file.close()
             continue
         files.append((file.modified, _age_order(stem[len(base) :]), file))

@@ -292,15 +292,22 @@ def test_a_process_that_may_not_be_looked_at_is_unknown_not_down(host: FakeHost,
                 raise PermissionError(13, "Permission denied", path)
             return super().read(path, limit)
 
-    zimbra = Zimbra(Hidden(host.base), manual, "ldap", "mta")
+    zimbra = Zimbra(host, manual, "ldap", "mta")
+    zimbra.look()
+    zimbra.host = Hidden(host.base)
+    zimbra.restart_daemon()
     seen = zimbra.look()
+    zimbra.stop("slapd")
+    zimbra.host = host
+    zimbra.restart_daemon()
     again = zimbra.look()
 
     assert seen.up("ldap") is None
     assert seen.down(Tier.VITAL, "ldap") is None
     assert seen.up("mta") == 1
     assert [shortfall.reason for shortfall in seen.shortfalls] == [Reason.PERMISSION]
-    assert again.events == []
+    assert seen.events == []
+    assert again.events == [("ZcsServiceStopped", "ldap")]
 
 
 def test_hidden_processes_are_a_permission_error_not_forty_stopped_services(everything: Zimbra) -> None:
@@ -709,7 +716,7 @@ def test_any_announcement_is_a_time_or_an_error(data: bytes) -> None:
         assert isinstance(parse_maintenance_end(data, 1_709_371_233.0), float)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_any_saved_life_is_a_life_or_an_error(text: str) -> None:
     with suppress(CollectError):

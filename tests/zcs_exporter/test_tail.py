@@ -1082,5 +1082,5 @@ class ExactlyOnce(RuleBasedStateMachine):
         )
 
 
-ExactlyOnce.TestCase.settings = settings(max_examples=1500, stateful_step_count=40, deadline=None)
+ExactlyOnce.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestExactlyOnce = ExactlyOnce.TestCase

@@ -63,7 +63,7 @@ class ForwardClock:
     def __call__(self) -> float:
         """Return the seconds."""
         wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        self._elapsed += max(wall - self._wall, monotonic - self._monotonic, 0.0)
+        self._elapsed += max(wall - self._wall, monotonic - self._monotonic)
         self._wall, self._monotonic = wall, monotonic
         return self._elapsed
 
@@ -75,12 +75,12 @@ class EngineIdentity:
     Attributes:
         engine_id: From ``new_engine_id``.
         boots: From ``next_boots``, already saved.
-        clock: Started with the daemon.
+        clock: Seconds since the daemon's start, as a ``ForwardClock`` gives them.
     """
 
     engine_id: bytes
     boots: int
-    clock: ForwardClock
+    clock: Callable[[], float]
 
     @property
     def engine_time(self) -> int:

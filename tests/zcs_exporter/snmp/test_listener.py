@@ -167,6 +167,21 @@ def test_the_gate_drops_what_is_too_long(manual: ManualClock) -> None:
     assert gate.dropped == 1
 
 
+def test_a_huge_datagram_is_dropped_unread(notification: Notification, identity: EngineIdentity) -> None:
+    async def run() -> None:
+        async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hostile:
+                hostile.sendto(b"\x30" * 56_000, ("127.0.0.1", listener.port))
+            sender = SnmpSender(
+                Destination("nms", "127.0.0.1", listener.port, "2c", "inform", COMMUNITY), identity, CLOCK
+            )
+            await sender.send(notification, 1)
+            sender.close()
+            assert listener.dropped == 1
+
+    asyncio.run(run())
+
+
 def test_the_gate_lets_a_burst_through_and_then_its_rate(manual: ManualClock) -> None:
     gate = Gate(manual.clock, rate=2, burst=5)
     assert [gate.admits(100) for _ in range(7)] == [True] * 5 + [False] * 2

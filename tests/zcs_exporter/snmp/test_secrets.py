@@ -29,6 +29,7 @@ def refusal(path: Path, version: str = "3", **who: int) -> str:
     message = str(caught.value)
     assert str(path) in message
     assert HIDDEN not in message
+    assert HIDDEN.replace(" ", "") not in message
     assert HIDDEN not in repr(caught.value.__cause__)
     return message
 
@@ -100,6 +101,9 @@ def test_a_directory_a_fifo_and_a_huge_file_are_refused(tmp_path: Path) -> None:
         ("user: 'correct horse\n", "correct the YAML"),
         ("user: a\nuser: b\n", "line 2: a key is given twice"),
         ("user: !!python/object:os.system {}", "correct the YAML"),
+        ("user: !correcthorse", "line 1"),
+        ("user: *correcthorse", "line 1"),
+        ("user: &correcthorse a\nauth: &correcthorse b", "line 2"),
         ("user: traps\ncommunty: correct horse", "unknown key; known are community, user, auth"),
         ("correct horse battery: ~", "unknown key"),
         ("user: 12345", "'user' has the wrong type"),

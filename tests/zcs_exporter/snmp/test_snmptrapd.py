@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes import ManualClock
 
 from zcs_exporter.contract import Clock
 from zcs_exporter.snmp.destination import DeliveryError, Destination, Fault
@@ -46,7 +47,7 @@ class Trapd:
         self.binary = binary
         self.directory = directory
         self.mibs = f"{base_mibs}:{MIBS}"
-        self.log = directory / "log"
+        self.starts = 0
         self.persistent = directory / "persistent"
         keys = '{name} SHA-256 "correct horse battery" AES "staple of the other"'
         (directory / "conf").write_text(
@@ -60,7 +61,10 @@ class Trapd:
 
     def start(self) -> None:
         self.persistent.mkdir(exist_ok=True)
-        command = [self.binary, "-f", "-C", "-c", str(self.directory / "conf"), "-Lf", str(self.log), "-n"]
+        # A log of its own for each run, since snmptrapd empties the one it opens.
+        self.starts += 1
+        log = self.directory / f"log-{self.starts}"
+        command = [self.binary, "-f", "-C", "-c", str(self.directory / "conf"), "-Lf", str(log), "-n"]
         self.process = subprocess.Popen(
             [*command, "-M", self.mibs, "-m", "ZCS-EXPORTER-MIB", "-F", "%v\\n", "-p", str(self.directory / "pid")],
             env={"PATH": os.environ["PATH"], "SNMP_PERSISTENT_DIR": str(self.persistent)},
@@ -76,7 +80,8 @@ class Trapd:
 
     def received(self) -> list[dict[str, str]]:
         """The decoded variables of each notification so far."""
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if "snmpTrapOID.0" in line]
+        logs = sorted(self.directory.glob("log-*"))
+        lines = [line for log in logs for line in log.read_text().splitlines() if "zcsNotifyCount" in line]
         return [
             dict(re.match(r"(?:[\w-]+::)?(\S+) = (.*)", part).groups() for part in line.split("\t") if " = " in part)
             for line in lines
@@ -114,7 +119,8 @@ def test_snmptrapd_decodes_every_variable_by_name(
     deliver(trapd, notification, identity, version, kind)
     until(lambda: len(trapd.received()) == 1, "the notification arrives")
     (found,) = trapd.received()
-    assert found["snmpTrapOID.0"] == "OID: ZCS-EXPORTER-MIB::zcsFilesystemRaised"
+    # SNMPv2-MIB, which has a name for snmpTrapOID, is not loaded.
+    assert found["snmpModules.1.1.4.1.0"] == "OID: ZCS-EXPORTER-MIB::zcsFilesystemRaised"
     assert list(found)[2:] == [f"{variable.name}.0" for variable in VARIABLES]
     assert found["zcsNotifySequence.0"] == "Gauge32: 7 notifications"
     assert found["zcsNotifyEventId.0"] == f"STRING: {notification.event_id}"
@@ -151,6 +157,20 @@ def test_fewer_boots_are_dropped_in_silence_which_is_why_ours_only_rise(
     assert [found["zcsNotifySequence.0"] for found in trapd.received()] == [
         "Gauge32: 1 notifications",
         "Gauge32: 3 notifications",
+    ]
+
+
+def test_an_earlier_engine_time_is_dropped_in_silence_which_is_why_all_our_engines_share_one(
+    trapd: Trapd, notification: Notification, identity: EngineIdentity, manual: ManualClock
+) -> None:
+    old = dataclasses.replace(identity, clock=ForwardClock(manual.clock))
+    manual.advance(5000)
+    fresh = dataclasses.replace(identity, clock=ForwardClock(manual.clock))
+    for sequence, who in enumerate((old, old, fresh, old), start=1):
+        deliver(trapd, notification, who, "3", "trap", sequence)
+    until(lambda: len(trapd.received()) == 3, "all but one arrive")
+    assert [found["zcsNotifySequence.0"] for found in trapd.received()] == [
+        f"Gauge32: {sequence} notifications" for sequence in (1, 2, 4)
     ]
 
 

@@ -1,0 +1,309 @@
+"""The life of an alarm, told by what people are told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from fakes import ManualClock
+from snapshots import reading, sample, snapshot
+from zcs_exporter.alerting.alarm import Alarm, Change, Transition
+from zcs_exporter.alerting.evaluate import OFFENDER_SPACING, Evaluator, Policy, SteadyClock
+from zcs_exporter.alerting.model import AlertRule, Severity
+from zcs_exporter.contract import EvidenceItem, EvidenceKind, Reason
+from zcs_exporter.snapshot import Reading
+
+METRIC = "zcs_filesystem_used_ratio"
+MOUNT = {"mountpoint": "/opt/zimbra"}
+
+
+def rule(**changes: object) -> AlertRule:
+    description: dict[str, object] = {
+        "alert": "ZcsFilesystemFull",
+        "id": 201,
+        "family": "filesystem",
+        "value": METRIC,
+        "above": {"warning": 0.85, "critical": 0.95},
+        "unit": "ratio",
+        "urgency": "today",
+        "for": "10m",
+        "keep": "10m",
+        "summary": "{mountpoint} is {value} full",
+        "meaning": "m",
+        "action": "a",
+        "examples": [
+            {"labels": MOUNT, "values": {METRIC: 0.9}, "fires": "warning"},
+            {"labels": MOUNT, "values": {METRIC: 0.1}, "fires": "nothing"},
+        ],
+    }
+    description |= changes
+    if {"ratio", "all"} & changes.keys():
+        del description["value"]
+    if "all" in changes:
+        del description["above"]
+    return AlertRule.model_validate(description)
+
+
+@dataclass
+class Story:
+    """One alert watched over time."""
+
+    rule: AlertRule
+    manual: ManualClock = field(default_factory=ManualClock)
+    saved: tuple[Alarm, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.evaluator = Evaluator([self.rule], self.saved, SteadyClock(self.manual.clock))
+        self.policy = Policy(self.rule.defaults)
+
+    def see(self, *readings: Reading) -> list[Transition]:
+        return self.evaluator.evaluate(snapshot(self.manual.now, *readings), {self.rule.name: self.policy})
+
+    def used(self, ratio: float | None, **changes: object) -> list[tuple[Change, Severity]]:
+        samples = [] if ratio is None else [sample(METRIC, MOUNT, ratio)]
+        told = self.see(reading("filesystem", samples, declares=[METRIC], **changes))  # type: ignore[arg-type]
+        return [(each.change, each.severity) for each in told]
+
+    def later(self, seconds: float, ratio: float | None, **changes: object) -> list[tuple[Change, Severity]]:
+        self.manual.advance(seconds)
+        return self.used(ratio, **changes)
+
+
+RAISED = (Change.RAISED, Severity.WARNING)
+CLEARED = (Change.CLEARED, Severity.OK)
+
+
+def test_an_alarm_is_raised_when_its_hold_is_over_and_not_before() -> None:
+    story = Story(rule())
+
+    assert story.used(0.9) == []
+    assert story.later(599, 0.9) == []
+    assert story.later(1, 0.9) == [RAISED]
+    assert story.later(1, 0.9) == []
+
+
+def test_a_dip_during_the_hold_starts_it_again() -> None:
+    story = Story(rule())
+    story.used(0.9)
+
+    assert story.later(300, 0.8) == []
+    assert story.later(1, 0.9) == []
+    assert story.later(599, 0.9) == []
+    assert story.later(1, 0.9) == [RAISED]
+
+
+def test_an_alarm_stays_for_its_keep_time_and_then_clears_once() -> None:
+    story = Story(rule(**{"for": "0s"}))
+    assert story.used(0.9) == [RAISED]
+
+    assert story.later(60, 0.5) == []
+    assert story.later(599, 0.5) == []
+    assert story.later(1, 0.5) == [CLEARED]
+    assert story.later(60, 0.5) == []
+
+
+def test_a_return_within_the_keep_time_is_still_the_same_alarm() -> None:
+    story = Story(rule(**{"for": "0s"}))
+    story.used(0.9)
+    first = story.evaluator.active()[0].alarm_id
+
+    assert story.later(60, 0.5) == []
+    assert story.later(300, 0.9) == []
+    assert story.later(500, 0.5) == []
+    assert [alarm.alarm_id for alarm in story.evaluator.active()] == [first]
+
+
+def test_a_worse_severity_is_an_update_of_the_same_alarm() -> None:
+    story = Story(rule(**{"for": "0s"}))
+    story.used(0.9)
+    alarm = story.evaluator.active()[0]
+
+    assert story.later(15, 0.96) == [(Change.UPDATED, Severity.CRITICAL)]
+    assert (alarm.alarm_id, alarm.count) == (1, 2)
+    assert story.later(700, 0.9) == []
+    assert story.later(700, 0.9) == [(Change.UPDATED, Severity.WARNING)]
+
+
+def test_each_severity_has_its_own_hold() -> None:
+    story = Story(rule(**{"for": {"warning": "15m", "critical": "5m"}}))
+    story.used(0.96)
+
+    assert story.later(300, 0.96) == [(Change.RAISED, Severity.CRITICAL)]
+
+
+def test_a_standing_alarm_is_told_again_after_its_repeat_time() -> None:
+    story = Story(rule(**{"for": "0s", "repeat": "4h"}))
+    story.used(0.9)
+    count = story.evaluator.active()[0].count
+
+    assert story.later(4 * 3600 - 1, 0.9) == []
+    assert story.later(1, 0.9) == [(Change.REPEATED, Severity.WARNING)]
+    assert story.evaluator.active()[0].count == count
+
+
+def test_a_failing_collector_freezes_its_alarms_then_makes_them_unknown_and_never_resolved() -> None:
+    story = Story(rule(**{"for": "0s", "keep": "0s"}))
+    story.used(0.9)
+
+    assert story.later(30, 0.5, failing=Reason.TIMEOUT) == []
+    assert story.later(60, None, failing=Reason.TIMEOUT) == [(Change.UPDATED, Severity.UNKNOWN)]
+    assert story.later(3600, None, failing=Reason.TIMEOUT) == []
+    assert story.later(60, 0.9) == [(Change.UPDATED, Severity.WARNING)]
+    assert story.later(60, 0.5) == [CLEARED]
+
+
+def test_a_pending_alarm_does_not_become_due_while_nobody_can_look() -> None:
+    story = Story(rule())
+    story.used(0.9)
+
+    assert story.later(700, None, failing=Reason.TIMEOUT) == []
+    assert story.later(1, 0.9) == []
+    assert story.later(599, 0.9) == []
+    assert story.later(1, 0.9) == [RAISED]
+
+
+def test_a_subject_that_is_gone_while_its_collector_works_clears_the_alarm() -> None:
+    story = Story(rule(**{"for": "0s", "keep": "0s"}))
+    story.used(0.9)
+
+    assert story.later(15, None) == [CLEARED]
+
+
+def test_the_first_round_after_a_start_raises_nothing() -> None:
+    story = Story(rule(**{"for": "0s"}))
+
+    assert story.used(0.99, rounds=1) == []
+    assert story.later(15, 0.99, rounds=2) == [(Change.RAISED, Severity.CRITICAL)]
+
+
+def test_a_log_fed_alarm_need_not_wait_for_a_second_round() -> None:
+    story = Story(rule(**{"for": "0s"}))
+
+    assert story.used(0.99, rounds=1, log_fed=True) == [(Change.RAISED, Severity.CRITICAL)]
+
+
+def test_maintenance_raises_nothing_and_clears_nothing() -> None:
+    story = Story(rule(**{"for": "0s", "keep": "0s", "held_by": "maintenance"}))
+    other = {"mountpoint": "/opt/zimbra/store"}
+    busy = reading("services", [sample("zcs_maintenance", {"cause": "zmcontrol"}, 1.0)])
+    idle = reading("services", [sample("zcs_maintenance", {"cause": "zmcontrol"}, 0.0)])
+    story.used(0.9)
+
+    held = reading("filesystem", [sample(METRIC, MOUNT, 0.1), sample(METRIC, other, 0.9)])
+    story.manual.advance(15)
+    assert story.see(held, busy) == []
+    story.manual.advance(15)
+    assert [(each.change, dict(each.alarm.labels)) for each in story.see(held, idle)] == [
+        (Change.CLEARED, MOUNT),
+        (Change.RAISED, other),
+    ]
+
+
+def test_alarms_survive_a_restart_without_being_told_again() -> None:
+    story = Story(rule(**{"for": "0s"}))
+    story.used(0.9)
+    saved = tuple(Alarm.from_json(data) for data in story.evaluator.changes().values() if data is not None)
+
+    later = Story(rule(**{"for": "0s"}), ManualClock(story.manual.now + 60), saved)
+
+    assert later.used(0.9, rounds=1) == []
+    assert later.later(15, 0.9) == []
+    assert later.evaluator.active()[0].alarm_id == story.evaluator.active()[0].alarm_id
+    assert later.later(60, 0.2) == []
+    assert later.later(600, 0.2) == [CLEARED]
+
+
+def test_a_hold_goes_on_across_a_restart() -> None:
+    story = Story(rule())
+    story.used(0.9)
+    saved = tuple(Alarm.from_json(data) for data in story.evaluator.changes().values() if data is not None)
+
+    later = Story(rule(), ManualClock(story.manual.now + 590), saved)
+
+    assert later.used(0.9) == []
+    assert later.later(10, 0.9) == [RAISED]
+
+
+def test_a_clock_that_was_set_back_does_not_hold_an_alarm_for_ever() -> None:
+    story = Story(rule())
+    story.used(0.9)
+    saved = tuple(Alarm.from_json(data) for data in story.evaluator.changes().values() if data is not None)
+
+    later = Story(rule(), ManualClock(story.manual.now - 3600), saved)
+
+    later.used(0.9)
+    assert later.later(600, 0.9) == [RAISED]
+
+
+def test_what_is_true_at_the_very_first_start_is_baseline_and_only_its_clearing_is_told() -> None:
+    story = Story(rule(**{"for": "0s", "keep": "0s"}))
+    story.used(0.9, rounds=1)
+
+    assert [alarm.key for alarm in story.evaluator.take_baseline(frozenset())] == [
+        'ZcsFilesystemFull{mountpoint="/opt/zimbra"}'
+    ]
+    assert story.later(15, 0.9) == []
+    assert len(story.evaluator.active()) == 1
+    assert story.later(15, 0.1) == [CLEARED]
+    assert story.later(15, 0.9) == [RAISED]
+
+
+def test_alarms_fed_by_logs_are_never_in_the_baseline() -> None:
+    story = Story(rule(**{"for": "10m"}))
+    story.used(0.9, log_fed=True)
+
+    assert story.evaluator.take_baseline(frozenset({METRIC})) == []
+
+
+def test_a_new_offender_is_an_update_at_most_every_ten_minutes() -> None:
+    story = Story(rule(**{"for": "0s", "names_offenders": True}))
+
+    def attack(*offenders: str) -> list[Change]:
+        names = [EvidenceItem(EvidenceKind.ADDRESS, name, 5) for name in offenders]
+        return [each.change for each in story.see(reading("auth", [sample(METRIC, {}, 0.9, names)]))]
+
+    assert attack("192.0.2.1") == [Change.RAISED]
+    story.manual.advance(60)
+    assert attack("192.0.2.1", "192.0.2.2") == []
+    story.manual.advance(OFFENDER_SPACING)
+    assert attack("192.0.2.1", "192.0.2.2") == [Change.UPDATED]
+    story.manual.advance(OFFENDER_SPACING)
+    assert attack("192.0.2.2") == []
+
+
+def test_an_alert_that_is_switched_off_clears_what_stands() -> None:
+    story = Story(rule(**{"for": "0s"}))
+    story.used(0.9)
+    story.policy = Policy({})
+
+    assert story.later(1, 0.9) == [CLEARED]
+    assert story.later(1, 0.9) == []
+
+
+@pytest.mark.parametrize(("a", "b", "raised"), [(80.0, 100.0, True), (79.0, 100.0, False), (5.0, 0.0, False)])
+def test_a_ratio_compares_two_metrics_of_equal_labels(a: float, b: float, raised: bool) -> None:
+    ratio = rule(
+        ratio=("zcs_a", "zcs_b"),
+        above={"warning": 0.8},
+        examples=[{"values": {"zcs_a": 1, "zcs_b": 1}, "fires": "warning"}] * 2,
+        **{"for": "0s"},
+    )
+    story = Story(ratio)
+
+    told = story.see(reading("x", [sample("zcs_a", {}, a), sample("zcs_b", {}, b)]))
+
+    assert [each.change for each in told] == [Change.RAISED] * raised
+
+
+@pytest.mark.parametrize(("guard", "raised"), [({"mountpoint": "/opt/zimbra"}, True), ({"mountpoint": "/"}, False)])
+def test_all_conditions_must_hold_on_equal_labels(guard: Mapping[str, str], raised: bool) -> None:
+    both = rule(
+        all=[{"value": METRIC, "above": {"critical": 0.95}}, {"value": "zcs_vital", "above": 1}],
+        examples=[{"values": {METRIC: 1, "zcs_vital": 1}, "fires": "critical"}] * 2,
+        **{"for": "0s"},
+    )
+    story = Story(both)
+
+    told = story.see(reading("x", [sample(METRIC, MOUNT, 0.97), sample("zcs_vital", guard, 1)]))
+
+    assert [each.change for each in told] == [Change.RAISED] * raised

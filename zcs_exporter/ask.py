@@ -1,0 +1,79 @@
+"""Asks the running daemon over HTTP, with the token from its state directory."""
+
+import json
+import os
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from zcs_exporter.config import Config
+
+TIMEOUT = 5.0
+
+
+class AskError(Exception):
+    """The daemon cannot be asked; the message says why and what to do."""
+
+
+def read_token(config: Config) -> str:
+    """Return the token that the daemon made at its first start.
+
+    Raises:
+        AskError: It cannot be read.
+    """
+    path = os.path.join(config.state.directory, "token")
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError as exc:
+        remedy = (
+            "start the daemon first"
+            if isinstance(exc, FileNotFoundError)
+            else "run this as root or as the daemon's user"
+        )
+        raise AskError(f"{path}: {exc.strerror}; {remedy}") from exc
+
+
+def base_address(config: Config) -> str:
+    """Return the address of the daemon's web server as this host reaches it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.web.host, config.web.host)  # noqa: S104 - compared, not bound
+    scheme = "https" if _has_tls(config) else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.web.port}"
+
+
+def page_address(config: Config) -> str:
+    """Return the address of the page with its token.
+
+    Raises:
+        AskError: The token cannot be read.
+    """
+    return f"{base_address(config)}/login?{urllib.parse.urlencode({'token': read_token(config)})}"
+
+
+def ask_daemon(config: Config, path: str) -> Any:
+    """Return the JSON answer of the daemon.
+
+    Raises:
+        AskError: It does not run, refuses or answers nonsense.
+    """
+    address = base_address(config)
+    request = urllib.request.Request(address + path, headers={"Authorization": f"Bearer {read_token(config)}"})  # noqa: S310 - http or https by construction
+    # Our own daemon on our own host: its certificate names the host, not the loopback address.
+    context = ssl._create_unverified_context() if address.startswith("https") else None  # noqa: S323
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:  # noqa: S310 - as above
+            return json.load(answer)
+    except urllib.error.HTTPError as exc:
+        raise AskError(f"{address}: the daemon answered {exc.code} {exc.reason}") from exc
+    except (OSError, ValueError) as exc:
+        raise AskError(f"{address}: {exc}; see whether it runs: systemctl status zcs-exporter") from exc
+
+
+def _has_tls(config: Config) -> bool:
+    if config.web.config_file is None:
+        return False
+    from zcs_exporter.expose.web_config import load_web_settings
+
+    return load_web_settings(config.web.config_file).tls is not None

@@ -1,0 +1,281 @@
+"""The command line: one verb each, data on standard output, complaints on standard error.
+
+Exit status: 0 done, 1 what was asked about is not well, 2 it could not be asked.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from zcs_exporter import __version__
+from zcs_exporter.contract import Clock
+
+if TYPE_CHECKING:
+    from zcs_exporter.alerting.model import Catalogue
+    from zcs_exporter.config import Config, Source
+    from zcs_exporter.survey import Finding
+
+OK, UNWELL, UNUSABLE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+    except _UnusableError as exc:
+        print(f"zcs-exporter: {exc}", file=sys.stderr)
+        return UNUSABLE
+    except BrokenPipeError:
+        # The reader has gone, as with head; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+class _UnusableError(Exception):
+    """The command cannot be carried out; the message says what to do."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="zcs-exporter", description="Monitoring for one Zimbra host.")
+    parser.add_argument("--version", action="version", version=f"zcs-exporter {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument(
+            "--config", metavar="FILE", help="configuration; default /etc/zcs-exporter/config.yaml if it exists"
+        )
+        return sub
+
+    add("run", _run, "Run the daemon until SIGTERM.")
+    add("once", _once, "Collect everything once and print the exposition.")
+    add("check-config", _check_config, "Report every fault of the configuration.")
+    doctor = add("doctor", _doctor, "Tell what works, what is not on this host and what lacks a permission.")
+    doctor.add_argument("--format", choices=("text", "json"), default="text")
+    alerts = add("alerts", _alerts, "Show the alarms that stand now, asked of the running daemon.")
+    alerts.add_argument("--format", choices=("text", "json"), default="text")
+    add("page", _page, "Print the address of the page with the token that opens it.")
+    add("mib", _mib, "Print ZCS-EXPORTER-MIB with the configured root.")
+    add("rules", _rules, "Print the Prometheus rules.")
+    trap = commands.add_parser("trap", help="Test notifications.", description="Test notifications.")
+    actions = trap.add_subparsers(metavar="ACTION", required=True)
+    test = actions.add_parser(
+        "test", help="Send a test notification.", description="Send a test notification to each target."
+    )
+    test.set_defaults(command=_trap_test)
+    test.add_argument("--config", metavar="FILE")
+    test.add_argument("target", nargs="*", help="names of targets; all without one")
+    listen = actions.add_parser(
+        "listen", help="Print what arrives.", description="Receive notifications and print them."
+    )
+    listen.set_defaults(command=_trap_listen)
+    listen.add_argument("--address", default="127.0.0.1")
+    listen.add_argument("--port", type=int, default=10162)
+    listen.add_argument(
+        "--secrets", metavar="FILE", action="append", help="community or user; without one the community public"
+    )
+    listen.add_argument("--engine-id", metavar="HEX", help="the sender's engine id, for SNMPv3 traps")
+    listen.add_argument("--format", choices=("text", "json"), default="text")
+    demo = commands.add_parser(
+        "demo",
+        help="Run the daemon on a built-in Zimbra host with incidents.",
+        description="Build a small living Zimbra host in a temporary directory and run the daemon on it.",
+    )
+    demo.set_defaults(command=_demo)
+    demo.add_argument("--port", type=int, default=10741, help="of the page; 0 for any free one")
+    demo.add_argument("--seconds", type=float, help="end after this time; without it, run until interrupted")
+    return parser
+
+
+def _catalogue() -> "Catalogue":
+    from zcs_exporter.alerting.model import load_catalogue
+    from zcs_exporter.assets import asset
+
+    return load_catalogue(asset("alerts"))
+
+
+def _load(arguments: argparse.Namespace) -> tuple["Source", "Catalogue", "Config"]:
+    from zcs_exporter.config import ConfigError, Source, load_config
+    from zcs_exporter.registry import ForeignCollectorsError
+
+    source = Source(arguments.config)
+    try:
+        catalogue = _catalogue()
+        return source, catalogue, load_config(source, catalogue)
+    except ConfigError as exc:
+        raise _UnusableError("the configuration cannot be used:\n" + "\n".join(exc.faults)) from exc
+    except ForeignCollectorsError as exc:
+        raise _UnusableError(str(exc)) from exc
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.config import ConfigError
+    from zcs_exporter.daemon import Daemon
+    from zcs_exporter.expose.http import WebError
+    from zcs_exporter.logs import configure_logging
+    from zcs_exporter.state import StateError
+
+    source, catalogue, config = _load(arguments)
+    end_log = configure_logging(config.log.level, config.log.format)
+    try:
+        asyncio.run(Daemon(source, catalogue, config, Clock()).run())
+    except (StateError, WebError, ConfigError) as exc:
+        raise _UnusableError(str(exc)) from exc
+    finally:
+        end_log()
+    return OK
+
+
+def _once(arguments: argparse.Namespace) -> int:
+    """Exit status 1 if a collector whose subject is here failed."""
+    from zcs_exporter.contract import LogFed
+    from zcs_exporter.daemon import build_collectors, real_host
+    from zcs_exporter.expose.prometheus import Exposition, Format
+    from zcs_exporter.survey import look_once
+
+    _, _, config = _load(arguments)
+    clock = Clock()
+    # What logs feed counts from the daemon's start; a single look has nothing to say about it.
+    collectors = [each for each in build_collectors(config, real_host(config), clock) if not isinstance(each, LogFed)]
+    snapshot = asyncio.run(look_once(config, collectors, clock))
+    sys.stdout.buffer.write(Exposition().page(snapshot, Format.TEXT))
+    failures = [reading for reading in snapshot.readings.values() if reading.failure is not None]
+    for reading in failures:
+        print(f"{reading.collector}: {reading.failure and reading.failure.message}", file=sys.stderr)
+    return UNWELL if failures else OK
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    """Exit status 1 with one line per fault."""
+    from zcs_exporter.config import ConfigError, Source, load_config
+    from zcs_exporter.expose.web_config import web_faults
+    from zcs_exporter.snmp.secrets import SecretsError, load_secrets
+
+    faults: list[str] = []
+    try:
+        config = load_config(Source(arguments.config), _catalogue())
+    except ConfigError as exc:
+        faults = exc.faults
+    else:
+        faults += web_faults(config.web)
+        for target in config.notify.snmp:
+            try:
+                load_secrets(target.secrets, "2c" if target.version == "2c" else "3")
+            except SecretsError as exc:
+                faults.append(f"notify.snmp: {target.name}: {exc}")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print("the configuration is good")
+    return UNWELL if faults else OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    """Exit status 1 if anything that is here does not work."""
+    from zcs_exporter.daemon import build_collectors, real_host
+    from zcs_exporter.survey import Verdict, examine
+
+    _, _, config = _load(arguments)
+    clock = Clock()
+    host = real_host(config)
+    found = asyncio.run(examine(config, build_collectors(config, host, clock), host, clock))
+    if arguments.format == "json":
+        rows = [{"subject": f.subject, "verdict": f.verdict, "detail": f.detail, "remedy": f.remedy} for f in found]
+        print(json.dumps(rows, indent=2))
+    else:
+        for finding in found:
+            _print_finding(finding)
+    return UNWELL if any(finding.verdict is Verdict.FAILS for finding in found) else OK
+
+
+def _print_finding(finding: "Finding") -> None:
+    print(f"{finding.verdict.value:18}{finding.subject}{': ' if finding.detail else ''}{finding.detail}")
+    if finding.remedy:
+        print(f"{'':18}-> {finding.remedy}")
+
+
+def _alerts(arguments: argparse.Namespace) -> int:
+    """Exit status 1 if an alarm stands."""
+    from zcs_exporter.ask import AskError, ask_daemon
+
+    _, _, config = _load(arguments)
+    try:
+        answer = ask_daemon(config, "/api/v1/alerts")
+    except AskError as exc:
+        raise _UnusableError(str(exc)) from exc
+    alarms = answer["alerts"]
+    if arguments.format == "json":
+        print(json.dumps(answer, indent=2))
+    else:
+        for alarm in alarms:
+            print(f"{alarm['severity']:9}{alarm['alert']:28}{alarm['text']}")
+        if not alarms:
+            print("no alarm stands")
+    return UNWELL if alarms else OK
+
+
+def _page(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.ask import AskError, page_address
+
+    _, _, config = _load(arguments)
+    try:
+        print(page_address(config))
+    except AskError as exc:
+        raise _UnusableError(str(exc)) from exc
+    return OK
+
+
+def _mib(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.snmp.mib import render_mib
+
+    _, _, config = _load(arguments)
+    sys.stdout.write(render_mib(config.snmp.root))
+    return OK
+
+
+def _rules(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.alerting.policy import effective_policies
+    from zcs_exporter.alerting.prometheus_rules import render_rules
+
+    _, catalogue, config = _load(arguments)
+    sys.stdout.write(render_rules(catalogue.alerts, effective_policies(catalogue.alerts, config.alerts, None)))
+    return OK
+
+
+def _trap_test(arguments: argparse.Namespace) -> int:
+    """Exit status 1 if a target did not get it."""
+    from zcs_exporter.trap import test_targets
+
+    _, _, config = _load(arguments)
+    unknown = set(arguments.target) - {target.name for target in config.notify.snmp}
+    if unknown:
+        raise _UnusableError(f"no target {', '.join(sorted(unknown))}; notify.snmp has the names")
+    if not config.notify.snmp:
+        raise _UnusableError("no target is configured; add one below notify.snmp")
+    return asyncio.run(test_targets(config, arguments.target, Clock()))
+
+
+def _trap_listen(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.snmp.secrets import SecretsError
+    from zcs_exporter.trap import listen
+
+    try:
+        asyncio.run(listen(arguments, Clock()))
+    except (SecretsError, OSError, ValueError) as exc:
+        raise _UnusableError(f"cannot listen on {arguments.address} port {arguments.port}: {exc}") from exc
+    return OK
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.demo import run_demo
+
+    return run_demo(arguments.port, arguments.seconds)

@@ -1,0 +1,146 @@
+"""What the daemon knows, as JSON.
+
+Keys are only ever added. Times are seconds since the epoch; a value that JSON has no number for is the
+string ``+Inf`` or ``-Inf``; what is unknown is null or absent, never 0. ``evidence`` holds the names that
+the privacy settings let through on this connection, ``evidence_hidden`` how many they did not.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from zcs_exporter import __version__
+from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.model import AlertRule
+from zcs_exporter.alerting.wording import format_value
+from zcs_exporter.contract import CollectError, Evidence, EvidenceKind, Sample
+from zcs_exporter.notify.message import alarm_text
+from zcs_exporter.snapshot import Reading, Snapshot
+
+CONTENT_TYPE = "application/json; charset=utf-8"
+
+
+def alerts_json(
+    host: str, at: float, alarms: Sequence[tuple[AlertRule, Alarm]], visible: AbstractSet[EvidenceKind]
+) -> bytes:
+    """Return the alarms that stand, worst first.
+
+    ``{"host", "at", "alerts": [{"alert", "id", "family", "labels", "alarm_id", "severity", "urgency", "since",
+    "count", "value", "value_text", "threshold", "threshold_text", "unit", "summary", "meaning", "action",
+    "evidence": [{"kind", "value", "count"}], "evidence_hidden"}]}``
+    """
+    return _encode({"host": host, "at": at, "alerts": [_alarm(*pair, host, visible) for pair in alarms]})
+
+
+def snapshot_json(
+    host: str,
+    snapshot: Snapshot,
+    logs: Sequence[tuple[str, CollectError]],
+    visible: AbstractSet[EvidenceKind],
+    *,
+    ready: bool,
+) -> bytes:
+    """Return everything that is known now.
+
+    ``{"host", "version", "generation", "at", "ready", "collectors": [{"name", "present", "absent_because",
+    "rounds", "collected_at", "duration", "failure": {"reason", "message", "remedy", "since"}, "errors",
+    "shortfalls": [{"reason", "message", "remedy"}], "dropped", "samples": [{"name", "type", "labels", "value",
+    "evidence", "evidence_hidden"}]}], "own": [sample], "logs": [{"path", "reason", "message", "remedy"}]}``
+    """
+    return _encode(
+        {
+            "host": host,
+            "version": __version__,
+            "generation": snapshot.generation,
+            "at": snapshot.at,
+            "ready": ready,
+            "collectors": [_reading(reading, visible) for reading in snapshot.readings.values()],
+            "own": [_sample(sample, visible) for sample in snapshot.own],
+            "logs": [
+                {"path": path, "reason": error.reason, "message": str(error), "remedy": error.remedy}
+                for path, error in logs
+            ],
+        }
+    )
+
+
+def _alarm(rule: AlertRule, alarm: Alarm, host: str, visible: AbstractSet[EvidenceKind]) -> dict[str, Any]:
+    return {
+        "alert": rule.name,
+        "id": rule.id,
+        "family": rule.family,
+        "labels": dict(alarm.labels),
+        "alarm_id": alarm.alarm_id,
+        "severity": alarm.severity.name.lower(),
+        "urgency": rule.urgency_of(alarm.severity),
+        "since": alarm.since,
+        "count": alarm.count,
+        "value": _number(alarm.value),
+        "value_text": None if alarm.value is None else format_value(alarm.value, rule.unit),
+        "threshold": _number(alarm.threshold),
+        "threshold_text": None if alarm.threshold is None else format_value(alarm.threshold, rule.unit),
+        "unit": rule.unit,
+        "summary": alarm_text(rule, alarm, host),
+        "meaning": rule.meaning,
+        "action": rule.action,
+        **_evidence(alarm.evidence, visible),
+    }
+
+
+def _reading(reading: Reading, visible: AbstractSet[EvidenceKind]) -> dict[str, Any]:
+    failure = reading.failure
+    return {
+        "name": reading.collector,
+        "present": reading.present,
+        "absent_because": reading.absent_because or None,
+        "rounds": reading.rounds,
+        "collected_at": reading.collected_at,
+        "duration": reading.duration if reading.rounds else None,
+        "failure": None
+        if failure is None
+        else {
+            "reason": failure.reason,
+            "message": failure.message,
+            "remedy": failure.remedy,
+            "since": failure.since,
+        },
+        "errors": dict(reading.errors),
+        "shortfalls": [
+            {"reason": each.reason, "message": each.message, "remedy": each.remedy} for each in reading.shortfalls
+        ],
+        "dropped": dict(reading.dropped),
+        "samples": [_sample(sample, visible) for sample in reading.samples],
+    }
+
+
+def _sample(sample: Sample, visible: AbstractSet[EvidenceKind]) -> dict[str, Any]:
+    plain = {
+        "name": sample.metric.name + sample.suffix,
+        "type": sample.metric.kind,
+        "labels": sample.label_map(),
+        "value": _number(sample.value),
+    }
+    return plain | _evidence(sample.evidence, visible) if sample.evidence else plain
+
+
+def _evidence(evidence: Evidence, visible: AbstractSet[EvidenceKind]) -> dict[str, Any]:
+    shown = [item for item in evidence if item.kind in visible]
+    return {
+        "evidence": [{"kind": item.kind, "value": item.value, "count": _number(item.count)} for item in shown],
+        "evidence_hidden": len(evidence) - len(shown),
+    }
+
+
+def _number(value: float | None) -> float | str | None:
+    if value is None or math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return value
+
+
+def _encode(data: object) -> bytes:
+    # ASCII only: what a log said cannot hide in look-alikes, nor break a reader that expects UTF-8.
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).encode("ascii")

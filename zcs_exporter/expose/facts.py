@@ -1,0 +1,139 @@
+"""What the page asks of a snapshot: values by metric name, and the words for them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from zcs_exporter.alerting.conditions import SampleIndex
+from zcs_exporter.alerting.model import Severity, Unit
+from zcs_exporter.alerting.wording import format_value
+from zcs_exporter.contract import Evidence, Sample
+from zcs_exporter.durations import format_duration
+from zcs_exporter.expose.markup import Markup, element, join
+from zcs_exporter.snapshot import Snapshot
+
+UNKNOWN = element("span", "unknown", class_="unknown")
+
+
+class Facts:
+    """A snapshot's values by metric name; whatever is absent stays so.
+
+    Attributes:
+        now: The wall clock, in seconds since the epoch.
+    """
+
+    def __init__(self, snapshot: Snapshot, now: float) -> None:
+        self.snapshot = snapshot
+        self.now = now
+        self._index = SampleIndex(snapshot)
+
+    def samples(self, metric: str, **labels: str) -> list[Sample]:
+        """Return a metric's samples that have these labels."""
+        wanted = labels.items()
+        return [sample for sample in self._index.samples(metric) if wanted <= sample.label_map().items()]
+
+    def value(self, metric: str, **labels: str) -> float | None:
+        """Return the value of the first such sample; None where it is unknown."""
+        return next((sample.value for sample in self.samples(metric, **labels)), None)
+
+    def evidence(self, metric: str, **labels: str) -> Evidence:
+        """Return who is behind that value."""
+        return next((sample.evidence for sample in self.samples(metric, **labels)), ())
+
+    def by(self, metric: str, label: str, **labels: str) -> dict[str, float]:
+        """Return a metric's values by one of its labels."""
+        found = {}
+        for sample in self.samples(metric, **labels):
+            found.setdefault(sample.label_map().get(label, ""), sample.value)
+        return found
+
+    def thresholds(self, alert: str) -> Mapping[Severity, float]:
+        """Return the effective thresholds of an alert; none while it is switched off."""
+        found = self.by("zcs_alert_threshold", "severity", alert=alert)
+        names = {"warning": Severity.WARNING, "critical": Severity.CRITICAL}
+        return {names[name]: value for name, value in found.items() if name in names}
+
+    def judge(self, value: float | None, alert: str) -> Severity:
+        """Return how bad a value is whose alert has upper thresholds."""
+        if value is None:
+            return Severity.UNKNOWN
+        met = (severity for severity, threshold in self.thresholds(alert).items() if value >= threshold)
+        return max(met, default=Severity.OK)
+
+
+def count(value: float | None) -> Markup:
+    """Return a number as people read it."""
+    return UNKNOWN if value is None else join(f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+
+
+def size(value: float | None) -> Markup:
+    """Return bytes with a binary unit."""
+    return UNKNOWN if value is None else join(format_value(value, Unit.BYTES))
+
+
+def percent(value: float | None) -> Markup:
+    """Return a ratio as a percentage."""
+    return UNKNOWN if value is None else join(f"{value:.1%}")
+
+
+def span(seconds: float | None) -> Markup:
+    """Return a length of time in its two largest units."""
+    return UNKNOWN if seconds is None else join(format_duration(float(max(0, round(seconds)))))
+
+
+def moment(at: float, now: float) -> Markup:
+    """Return a time as the host's clock shows it and how long ago it was."""
+    local = datetime.fromtimestamp(at).astimezone()
+    form = "%H:%M:%S" if abs(now - at) < 12 * 3600 else "%Y-%m-%d %H:%M"
+    return element(
+        "time", local.strftime(form), " (", span(now - at), " ago)", datetime=local.isoformat(timespec="seconds")
+    )
+
+
+def word(severity: Severity) -> str:
+    """Return a severity's word, which is also its class in the style sheet."""
+    return severity.name.lower()
+
+
+def badge(severity: Severity, text: str = "") -> Markup:
+    """Return a severity in colour and in words."""
+    return element("span", text or word(severity).capitalize(), class_=f"badge {word(severity)}")
+
+
+def bar(ratio: float | None, severity: Severity, marks: Mapping[Severity, float]) -> Markup:
+    """Return a bar for a ratio, with its thresholds marked; decoration beside a number that says the same."""
+    if ratio is None:
+        return Markup()
+    width = round(100 * min(1.0, max(0.0, ratio)), 1)
+    lines = [
+        element("line", x1=100 * mark, x2=100 * mark, y1=0, y2=10, class_=word(level))
+        for level, mark in marks.items()
+        if 0 < mark < 1
+    ]
+    return element(
+        "svg",
+        element("rect", width=100, height=10, class_="track"),
+        element("rect", width=width, height=10, class_="fill"),
+        *lines,
+        class_=f"bar {word(severity)}",
+        viewBox="0 0 100 10",
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
+
+
+def table(caption: str, heads: tuple[str, ...], rows: list[list[str]]) -> Markup:
+    """Return a table whose first column names its rows."""
+    body = [
+        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:])) for row in rows
+    ]
+    return element(
+        "table",
+        element("caption", caption, class_="hidden"),
+        element("thead", element("tr", *(element("th", head, scope="col") for head in heads))),
+        element("tbody", *body),
+    )
+
+
+def terms(pairs: list[tuple[str, str]]) -> Markup:
+    """Return names and values."""
+    return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))

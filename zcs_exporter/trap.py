@@ -1,0 +1,108 @@
+"""Notifications by hand: a test to the configured targets, and a listener that prints what arrives."""
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+
+from zcs_exporter.config import Config
+from zcs_exporter.contract import Clock
+from zcs_exporter.daemon import load_targets
+from zcs_exporter.notify.message import Message, MessageKind
+from zcs_exporter.notify.target import SendError
+from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
+from zcs_exporter.snmp.listener import Received, Sender, TrapListener
+from zcs_exporter.snmp.secrets import Community, Secrets, SecretsError, load_secrets
+
+
+async def test_targets(config: Config, names: Collection[str], clock: Clock) -> int:
+    """Send a test to the targets of these names, or to all, and return the exit status."""
+    targets, faults = load_targets(config, known_identity(config.state.directory, clock), clock)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    failed = bool(faults)
+    for target in targets:
+        if names and target.name not in names:
+            continue
+        host = socket.gethostname()
+        text = f"Test notification from zcs-exporter on {host}"
+        message = Message(MessageKind.TEST, f"test-{secrets.token_hex(4)}", host, "", clock.wall(), text)
+        try:
+            await target.send(message, 0)
+        except SendError as exc:
+            failed = True
+            print(f"{target.name}: not delivered: {exc}", file=sys.stderr)
+        else:
+            print(f"{target.name}: sent, event id {message.event_id}")
+        finally:
+            target.close()
+    return 1 if failed else 0
+
+
+def known_identity(directory: str, clock: Clock) -> EngineIdentity:
+    """Return the daemon's SNMP identity, so that receivers of SNMPv3 traps accept us; a new one where it is unknown.
+
+    A receiver drops what is older than the last message it saw, so engine time goes on from the daemon's start.
+    """
+    path = os.path.join(directory, "state.sqlite3")
+    with contextlib.suppress(sqlite3.Error, KeyError, ValueError):
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
+        try:
+            meta = dict(database.execute("SELECT key, value FROM meta WHERE key LIKE 'snmp_%'"))
+        finally:
+            database.close()
+        started = float(meta["snmp_started"])
+        return EngineIdentity(bytes.fromhex(meta["snmp_engine_id"]), int(meta["snmp_boots"]), _since(started, clock))
+    return EngineIdentity(new_engine_id(), next_boots(0, clock.wall()), ForwardClock(clock))
+
+
+def _since(started: float, clock: Clock) -> Callable[[], float]:
+    return lambda: max(0.0, clock.wall() - started)
+
+
+async def listen(arguments: argparse.Namespace, clock: Clock) -> None:
+    """Print what arrives until interrupted.
+
+    Raises:
+        OSError: The address cannot be bound.
+        SecretsError: A secrets file cannot be used.
+        ValueError: The engine id is not hexadecimal.
+    """
+    engine_id = bytes.fromhex(arguments.engine_id) if arguments.engine_id else None
+    senders = [Sender(_secret(path), engine_id) for path in arguments.secrets or ()]
+    listener = TrapListener(arguments.address, arguments.port, senders or [Sender(Community("public"))], clock)
+    async with listener:
+        print(f"listening on {arguments.address} port {listener.port}", file=sys.stderr)
+        async for received in listener:
+            line = json.dumps(asdict(received)) if arguments.format == "json" else describe(received)
+            print(line, flush=True)
+
+
+def describe(received: Received) -> str:
+    """Return one line, or a few for what is not ours, about a notification."""
+    if received.notification is None:
+        variables = "".join(f"\n    {name} = {value}" for name, value in received.variables)
+        return f"{received.address} {received.trap}{variables}"
+    told = received.notification
+    severity = (
+        ("ok", "WARNING", "CRITICAL", "unknown")[told.severity] if 0 <= told.severity <= 3 else str(told.severity)
+    )
+    rule = f" {told.rule}" if told.rule else ""
+    return f"#{received.sequence:<5}{severity:9}{received.trap:26}{rule} {told.text}"
+
+
+def _secret(path: str) -> Secrets:
+    """Return the user in a secrets file, or else its community."""
+    try:
+        return load_secrets(path, "3")
+    except SecretsError as no_user:
+        try:
+            return load_secrets(path, "2c")
+        except SecretsError:
+            raise no_user from None
