@@ -31,15 +31,16 @@ def test_a_skipped_hour_goes_forward() -> None:
 def test_a_repeated_hour_takes_the_fold_nearest_the_line_before() -> None:
     clock = LogTime(BERLIN)
     now = float(utc(2024, 10, 27, 12))
-    times = [
-        clock.local(stamp, now)
-        for stamp in (b"2024-10-27 01:59:59", b"2024-10-27 02:59:59", b"2024-10-27 02:00:00", b"2024-10-27 02:59:59")
-    ]
+    shown = (b"01:59:59", b"02:20:00", b"02:59:59", b"02:00:00", b"02:20:00", b"02:45:00", b"03:00:00")
+    times = [clock.local(b"2024-10-27 " + stamp, now) for stamp in shown]
     assert times == [
         utc(2024, 10, 26, 23, 59, 59),
+        utc(2024, 10, 27, 0, 20, 0),
         utc(2024, 10, 27, 0, 59, 59),
         utc(2024, 10, 27, 1, 0, 0),
-        utc(2024, 10, 27, 1, 59, 59),
+        utc(2024, 10, 27, 1, 20, 0),
+        utc(2024, 10, 27, 1, 45, 0),
+        utc(2024, 10, 27, 2, 0, 0),
     ]
 
 
@@ -91,6 +92,9 @@ def test_every_moment_comes_back_from_its_stamp(moment: int, step: int) -> None:
         shown = datetime.fromtimestamp(at, BERLIN)
         # With the line before close by, even the repeated hour is told apart.
         assert clock.local(shown.strftime("%Y-%m-%d %H:%M:%S").encode(), at) == at
-        assert LogTime(UTC).yearless(
-            datetime.fromtimestamp(at, UTC).strftime("%b %e %H:%M:%S").encode(), at + 86400.0 * 100
-        ) == at
+        assert (
+            LogTime(UTC).yearless(
+                datetime.fromtimestamp(at, UTC).strftime("%b %e %H:%M:%S").encode(), at + 86400.0 * 100
+            )
+            == at
+        )

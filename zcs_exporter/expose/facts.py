@@ -1,12 +1,13 @@
 """What the page asks of a snapshot: values by metric name, and the words for them."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from zcs_exporter.alerting.conditions import SampleIndex
 from zcs_exporter.alerting.model import Severity, Unit
 from zcs_exporter.alerting.wording import format_value
-from zcs_exporter.contract import Evidence, Sample
+from zcs_exporter.contract import Evidence, EvidenceKind, Sample
 from zcs_exporter.durations import format_duration
 from zcs_exporter.expose.markup import Markup, element, join
 from zcs_exporter.snapshot import Snapshot
@@ -41,7 +42,7 @@ class Facts:
 
     def by(self, metric: str, label: str, **labels: str) -> dict[str, float]:
         """Return a metric's values by one of its labels."""
-        found = {}
+        found: dict[str, float] = {}
         for sample in self.samples(metric, **labels):
             found.setdefault(sample.label_map().get(label, ""), sample.value)
         return found
@@ -137,3 +138,13 @@ def table(caption: str, heads: tuple[str, ...], rows: list[list[str]]) -> Markup
 def terms(pairs: list[tuple[str, str]]) -> Markup:
     """Return names and values."""
     return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))
+
+
+def evidence_line(evidence: Evidence, visible: AbstractSet[EvidenceKind], nothing: str = "") -> Markup:
+    """Return evidence on one line; of what may not be seen only how much it is."""
+    shown = [item for item in evidence if item.kind in visible]
+    parts = [item.value if item.count is None else f"{item.value} ({item.count:g})" for item in shown]
+    hidden = len(evidence) - len(shown)
+    if hidden:
+        parts.append(f"{hidden} hidden by the privacy settings")
+    return element("span", ", ".join(parts), class_="evidence") if parts else join(nothing)

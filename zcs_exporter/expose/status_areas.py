@@ -5,8 +5,19 @@ from collections.abc import Set as AbstractSet
 
 from zcs_exporter.alerting.model import Severity
 from zcs_exporter.contract import EvidenceKind
-from zcs_exporter.expose.evidence import evidence_line
-from zcs_exporter.expose.facts import Facts, badge, bar, count, moment, percent, size, span, table, terms
+from zcs_exporter.expose.facts import (
+    Facts,
+    badge,
+    bar,
+    count,
+    evidence_line,
+    percent,
+    size,
+    span,
+    table,
+    terms,
+    word,
+)
 from zcs_exporter.expose.markup import Markup, element, join
 from zcs_exporter.snapshot import Reading
 
@@ -101,9 +112,9 @@ def _until_full(facts: Facts, mount: str) -> str:
 def _share(facts: Facts, ratio: float | None, alert: str, below: str = "") -> Markup:
     """Return a used share as bar and number, coloured by its alert's thresholds."""
     if ratio is None:
-        return join(NOTHING if not below else below)
+        return join(below or NOTHING)
     severity = facts.judge(ratio, alert)
-    number = element("span", percent(ratio), class_=severity.name.lower())
+    number = element("span", percent(ratio), class_=word(severity))
     return join(bar(ratio, severity, facts.thresholds(alert)), number, element("small", below) if below else "")
 
 
@@ -194,29 +205,32 @@ def _jvms(facts: Facts, _visible: Visible) -> Markup:
 
 
 def _class(facts: Facts, value: float | None, alert: str) -> str:
-    return facts.judge(value, alert).name.lower()
+    return word(facts.judge(value, alert))
 
 
 _CHECKS = {
-    "ip_account": "One account from one address",
-    "account": "One account",
-    "ip": "One address",
-    "total": "All together",
+    "ip_account": ("One account from one address", "ZcsAuthIpAccountFailures"),
+    "account": ("One account", "ZcsAuthAccountFailures"),
+    "ip": ("One address", "ZcsAuthIpFailures"),
+    "total": ("All together", "ZcsAuthTotalFailures"),
+}
+_SPREADS = {
+    "zcs_auth_window_accounts_per_ip_max": ("Accounts tried by one address", "ZcsAuthSpraying"),
+    "zcs_auth_window_addresses_per_account_max": ("Addresses that tried one account", "ZcsAuthDistributed"),
 }
 
 
 def _logins(facts: Facts, visible: Visible) -> Markup:
     metric = "zcs_auth_window_failures_max"
     highest = facts.by(metric, "check")
-    rows: list[list[str]] = []
-    for check, text in _CHECKS.items():
-        rows.append(
-            [text, count(highest.get(check)), evidence_line(facts.evidence(metric, check=check)[:3], visible, NOTHING)]
-        )
-    spread = "zcs_auth_window_accounts_per_ip_max"
-    sources = "zcs_auth_window_addresses_per_account_max"
-    for name, text in ((spread, "Accounts tried by one address"), (sources, "Addresses that tried one account")):
-        rows.append([text, count(facts.value(name)), evidence_line(facts.evidence(name)[:3], visible, NOTHING)])
+    rows = [
+        _check(facts, *texts, highest.get(check), evidence_line(facts.evidence(metric, check=check), visible, NOTHING))
+        for check, texts in _CHECKS.items()
+    ]
+    rows += [
+        _check(facts, *texts, facts.value(name), evidence_line(facts.evidence(name), visible, NOTHING))
+        for name, texts in _SPREADS.items()
+    ]
     window = facts.value("zcs_auth_window_seconds")
     failed: dict[str, float] = {}
     for sample in facts.samples("zcs_auth_failures_total"):
@@ -230,9 +244,15 @@ def _logins(facts: Facts, visible: Visible) -> Markup:
     ]
     return join(
         element("p", "Most failed logins within ", "the window" if window is None else span(window), class_="lead"),
-        table("Most failed logins within the window", ("By", "Failures", "Who"), rows),
+        table("Most failed logins within the window", ("By", "Most", "Alarm from", "Who"), rows),
         table("Logins counted so far", ("Protocol", "Failed", "Succeeded"), totals) if totals else "",
     )
+
+
+def _check(facts: Facts, text: str, alert: str, value: float | None, who: str) -> list[str]:
+    limits = [join(count(limit)) for _, limit in sorted(facts.thresholds(alert).items())]
+    number = element("span", count(value), class_=_class(facts, value, alert))
+    return [text, number, " / ".join(limits) or NOTHING, who]
 
 
 def _services(facts: Facts, _visible: Visible) -> Markup:
@@ -283,7 +303,7 @@ def notifications(facts: Facts) -> Markup:
             [
                 target,
                 count(number),
-                NOTHING if number == 0 else element("span", span(age), class_=late.name.lower()),
+                NOTHING if number == 0 else element("span", span(age), class_=word(late)),
                 count(fates.get("delivered")),
                 count(fates.get("retried")),
                 join(count(lost), " ", badge(Severity.WARNING, "lost") if lost else ""),
@@ -294,8 +314,3 @@ def notifications(facts: Facts) -> Markup:
         ("Receiver", "Waiting", "Oldest", "Delivered", "Tried again", "Given up"),
         rows,
     )
-
-
-def when(facts: Facts, at: float | None) -> Markup:
-    """Return a moment; never for None."""
-    return join("never") if at is None else moment(at, facts.now)

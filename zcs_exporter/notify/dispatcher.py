@@ -51,7 +51,6 @@ OLDEST = Metric(
 )
 DISPATCH_METRICS = (NOTIFICATIONS, OUTBOX, OLDEST)
 
-FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 300.0
 MOST_WAITING = 10_000
 """Messages that may wait for one target; beyond it the oldest is dropped and counted."""
@@ -69,12 +68,14 @@ class Pace:
         rate: Messages a second, after a burst.
         burst: Messages that may go out at once.
         heartbeat: Seconds between two heartbeats; 0 for none.
+        backoff: Seconds after the first failure, doubled at each further one up to five minutes.
     """
 
     max_age: float
     rate: float
     burst: int = 20
     heartbeat: float = 60.0
+    backoff: float = 5.0
 
 
 class TargetQueue:
@@ -172,7 +173,7 @@ class TargetQueue:
         if self._trouble != exc.setback:
             self._trouble = exc.setback
             log.warning("%s: %s", self.target.name, exc)
-        longest = min(FIRST_BACKOFF * 2 ** (self._failures - 1), LONGEST_BACKOFF)
+        longest = min(self._pace.backoff * 2.0 ** min(self._failures - 1, 20), LONGEST_BACKOFF)
         await asyncio.sleep(longest * random.uniform(0.8, 1.2))  # noqa: S311 - so that receivers are not hit in step
 
     async def _beat(self) -> None:

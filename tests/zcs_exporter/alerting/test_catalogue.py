@@ -12,7 +12,15 @@ from fakes import ManualClock
 from snapshots import reading, sample, snapshot
 from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
 from zcs_exporter.alerting.model import AlertRule, Example, Severity, load_catalogue, placeholders
-from zcs_exporter.alerting.prometheus_rules import RULES_FILE, STEP, TESTS_FILE, checkpoints, render_rules, render_tests, series_end
+from zcs_exporter.alerting.prometheus_rules import (
+    RULES_FILE,
+    STEP,
+    TESTS_FILE,
+    checkpoints,
+    render_rules,
+    render_tests,
+    series_end,
+)
 from zcs_exporter.assets import asset
 from zcs_exporter.own_metrics import OWN_METRICS
 from zcs_exporter.registry import collector_classes
@@ -110,9 +118,7 @@ def test_a_rendered_threshold_that_moved_fails_the_promtool_tests(tmp_path: Path
         rule.model_copy(
             update={
                 "examples": (
-                    Example(
-                        labels={"mountpoint": "/"}, values={"zcs_filesystem_used_ratio": 0.85}, fires="warning"
-                    ),
+                    Example(labels={"mountpoint": "/"}, values={"zcs_filesystem_used_ratio": 0.85}, fires="warning"),
                 )
             }
         )

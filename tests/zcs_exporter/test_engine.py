@@ -1,0 +1,342 @@
+"""A turn of the engine: one transaction, then one snapshot, then messages."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from fakes import ManualClock
+from snapshots import sample
+from zcs_exporter.alerting.evaluate import Policy
+from zcs_exporter.alerting.model import AlertRule, Catalogue, EventRule
+from zcs_exporter.contract import (
+    CollectError,
+    CollectorConfig,
+    Event,
+    Finding,
+    Kind,
+    LogSubscription,
+    Metric,
+    NotOnThisHost,
+    Reason,
+    Sample,
+)
+from zcs_exporter.engine import Engine, Links
+from zcs_exporter.notify.message import Message, MessageKind
+from zcs_exporter.runner import Outcome, Runner
+from zcs_exporter.state import Commit, Delivery, StateStore, read_saved
+
+FULL = Metric("zcs_full", Kind.GAUGE, "Full.", labels=("mountpoint",))
+CATALOGUE = Catalogue(
+    alerts=(
+        AlertRule.model_validate(
+            {
+                "alert": "ZcsFull",
+                "id": 201,
+                "family": "filesystem",
+                "value": "zcs_full",
+                "above": {"warning": 1},
+                "unit": "count",
+                "urgency": "today",
+                "for": "0s",
+                "keep": "0s",
+                "summary": "{mountpoint} is full",
+                "meaning": "m",
+                "action": "a",
+                "examples": [{"values": {"zcs_full": 1}, "fires": "warning"}] * 2,
+            }
+        ),
+    ),
+    events=tuple(
+        EventRule.model_validate(
+            {"event": name, "id": number, "family": "service", "severity": "warning", "summary": text, "meaning": "m"}
+        )
+        for name, number, text in (("ZcsStopped", 351, "{name} stopped"), ("ZcsBaseline", 151, "{count} were true"))
+    ),
+)
+POLICIES = {"ZcsFull": Policy(CATALOGUE.alerts[0].defaults)}
+
+
+class Counting:
+    """A collector with a durable count, as if it read a log."""
+
+    name: ClassVar[str] = "counting"
+    metrics: ClassVar[tuple[Metric, ...]] = (FULL,)
+    interval: ClassVar[float] = 15.0
+    config_class: ClassVar[type[CollectorConfig]] = CollectorConfig
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def collect(self) -> Sequence[Finding]:
+        return ()
+
+    def restore(self, saved: Mapping[str, str]) -> None:
+        self.count = json.loads(saved.get("count", "0"))
+
+    def changes(self) -> Mapping[str, str | None]:
+        return {"count": json.dumps(self.count)}
+
+
+class LogCounting(Counting):
+    def subscriptions(self) -> Sequence[LogSubscription]:
+        return ()
+
+
+class Desk:
+    """An engine with everything around it within reach."""
+
+    def __init__(self, directory: Path, manual: ManualClock) -> None:
+        self.store = StateStore(str(directory), "machine:mail")
+        self.manual = manual
+        self.sent: list[Delivery] = []
+        self.positions: dict[str, str] = {}
+
+    async def start(self, collector: Counting | None = None) -> Engine:
+        saved = await self.store.run(read_saved)
+        links = Links(lambda _message: ("nms",), self.sent.extend, self._take_positions, (self._own,))
+        self.engine = Engine(self.store, saved, CATALOGUE, self.manual.clock, links)
+        self.collector = collector or Counting()
+        self.collector.restore(saved.rows.get("counting", {}))
+        clock = self.manual.clock
+        runner = Runner(self.collector, 15.0, required=False, clock=clock, deliver=self.engine.deliver)
+        self.engine.adopt([runner], POLICIES, "mail.example.com")
+        return self.engine
+
+    def _own(self) -> Iterator[Sample]:
+        yield sample("zcs_exporter_made_up", {}, 1)
+
+    def _take_positions(self) -> Mapping[str, str]:
+        taken, self.positions = self.positions, {}
+        return taken
+
+    async def round(self, *findings: Finding, **outcome: object) -> list[str]:
+        """Deliver one outcome, take a turn, and return the texts that were sent."""
+        samples = tuple(each for each in findings if isinstance(each, Sample))
+        events = tuple(each for each in findings if isinstance(each, Event))
+        self.manual.advance(15)
+        before = len(self.sent)
+        self.engine.deliver("counting", Outcome(self.manual.now, 0.1, samples, events, **outcome))  # type: ignore[arg-type]
+        await self.engine.turn()
+        return [each.message.text for each in self.sent[before:]]
+
+
+Tell = Callable[[Callable[[Desk], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def tell(tmp_path: Path, manual: ManualClock) -> Tell:
+    def run(story: Callable[[Desk], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            desk = Desk(tmp_path, manual)
+            try:
+                await story(desk)
+            finally:
+                desk.store.close()
+
+        asyncio.run(whole())
+
+    return run
+
+
+def full(mountpoint: str = "/opt/zimbra", value: float = 1) -> Sample:
+    return FULL.sample(value, mountpoint=mountpoint)
+
+
+def test_a_transition_is_on_disk_before_it_is_handed_to_the_dispatcher(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        await desk.round(full(value=0))
+        handed: list[tuple[int, ...]] = []
+
+        def enqueue(deliveries: Sequence[Delivery]) -> None:
+            with sqlite3.connect(f"{desk.store.directory}/state.sqlite3") as database:
+                handed.append(tuple(row[0] for row in database.execute("SELECT number FROM delivery")))
+            database.close()
+            desk.sent.extend(deliveries)
+
+        desk.engine._links = Links(  # noqa: SLF001 - to look at the disk at the moment of handing over
+            lambda _message: ("nms",), enqueue, dict, ()
+        )
+        assert await desk.round(full()) == ["/opt/zimbra is full"]
+
+        assert handed == [(desk.sent[-1].number,)]
+
+    tell(story)
+
+
+def test_a_snapshot_is_published_only_after_its_commit(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        published: list[int] = []
+        commit = desk.store.commit
+
+        async def watched(batch: Commit) -> None:
+            published.append(len(engine.latest.readings["counting"].samples))
+            await commit(batch)
+
+        desk.store.commit = watched  # type: ignore[method-assign]
+        await desk.round(full(value=0))
+
+        assert published == [0]
+        assert len(engine.latest.readings["counting"].samples) == 1
+
+    tell(story)
+
+
+def test_counters_and_log_positions_are_committed_together(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        desk.collector.count = 41
+        desk.positions = {"/var/log/zimbra.log": "after line 41"}
+        await desk.round()
+
+        saved = await desk.store.run(read_saved)
+        assert saved.rows["counting"]["count"] == "41"
+        assert saved.positions == {"/var/log/zimbra.log": "after line 41"}
+
+    tell(story)
+
+
+def test_when_the_disk_refuses_the_daemon_goes_on_says_so_and_catches_up_later(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full(value=0))
+        commit = desk.store.commit
+
+        async def refuse(_batch: Commit) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        desk.store.commit = refuse  # type: ignore[method-assign]
+        desk.positions = {"/var/log/zimbra.log": "later"}
+        assert await desk.round(full()) == ["/opt/zimbra is full"]
+        assert engine.commit_failure is not None
+        assert "disk is full" in engine.commit_failure
+        await desk.round(full())
+        own = {each.metric.name: each.value for each in engine.latest.own if not each.labels}
+        assert own["zcs_exporter_state_writable"] == 0
+
+        desk.store.commit = commit  # type: ignore[method-assign]
+        await desk.round(full())
+        saved = await desk.store.run(read_saved)
+        assert engine.commit_failure is None
+        assert saved.positions == {"/var/log/zimbra.log": "later"}
+        assert [each.message.text for each in saved.deliveries] == ["/opt/zimbra is full"]
+
+    tell(story)
+
+
+def test_what_is_true_at_the_first_start_is_told_in_one_notice(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        assert await desk.round(full("/a"), full("/b")) == ["2 were true"]
+        assert await desk.round(full("/a"), full("/b")) == []
+        assert await desk.round(full("/a"), full("/b"), full("/c")) == ["/c is full"]
+        assert await desk.round(full("/b"), full("/c")) == ["Cleared: /a is full"]
+
+    tell(story)
+
+
+def test_the_baseline_is_told_once_in_the_life_of_a_state_directory(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        await desk.round(full("/a", 0))
+        await desk.start()
+        assert await desk.round(full("/a")) == []
+        assert await desk.round(full("/a")) == ["/a is full"]
+
+    tell(story)
+
+
+def test_alarms_fed_by_logs_are_raised_even_at_the_first_start(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start(LogCounting())
+        assert await desk.round(full("/a")) == ["/a is full"]
+
+    tell(story)
+
+
+def test_an_alarm_keeps_its_id_across_a_restart_and_clears_once(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        await desk.round(full("/a", 0))
+        await desk.round(full("/a"))
+        raised = desk.sent[-1].message
+
+        await desk.start()
+        assert await desk.round(full("/a")) == []
+        assert await desk.round(full("/a", 0)) == ["Cleared: /a is full"]
+        cleared = desk.sent[-1].message
+        assert cleared.alarm_id == raised.alarm_id
+        assert cleared.event_id != raised.event_id
+
+    tell(story)
+
+
+def test_an_event_is_told_at_once_with_its_own_words(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        assert await desk.round(Event("ZcsStopped", 1.0, {"name": "mta"})) == ["mta stopped"]
+        assert desk.sent[-1].message.kind is MessageKind.EVENT
+
+    tell(story)
+
+
+def test_event_ids_never_repeat_even_after_a_restart(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        for _ in range(3):
+            await desk.start()
+            await desk.round(Event("ZcsStopped", 1.0, {"name": "mta"}))
+            desk.engine.say(MessageKind.STARTED, "", "started")
+            await desk.engine.turn()
+
+        ids = [each.message.event_id for each in desk.sent]
+        assert len(ids) == 6
+        assert len(set(ids)) == 6
+
+    tell(story)
+
+
+def test_three_outcomes_are_told_apart_in_the_daemons_own_metrics(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+
+        def own() -> dict[str, float]:
+            return {each.metric.name: each.value for each in engine.latest.own if each.labels == ("counting",)}
+
+        await desk.round(full(value=0))
+        assert own()["zcs_exporter_collector_success"] == 1
+        await desk.round(error=CollectError(Reason.TIMEOUT, "slow"))
+        assert own()["zcs_exporter_collector_success"] == 0
+        await desk.round(absent_because=str(NotOnThisHost("no spool")))
+        assert own()["zcs_exporter_collector_present"] == 0
+        assert "zcs_exporter_collector_success" not in own()
+
+    tell(story)
+
+
+def test_ready_means_every_collector_has_ended_once_whatever_came_of_it(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await engine.turn()
+        assert not engine.complete.is_set()
+        await desk.round(error=CollectError(Reason.PERMISSION, "no"))
+        assert engine.complete.is_set()
+
+    tell(story)
+
+
+def test_messages_survive_being_stored(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        await desk.round(full("/a", 0))
+        await desk.round(full("/a"))
+        message = desk.sent[-1].message
+
+        assert Message.from_json(json.loads(json.dumps(message.to_json()))) == message
+
+    tell(story)

@@ -1,0 +1,191 @@
+"""What is committed is there after any end of the process, whole or not at all."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from zcs_exporter.notify.message import Message, MessageKind
+from zcs_exporter.state import SCHEMA_VERSION, Commit, Saved, StateError, StateStore, read_saved
+
+T = TypeVar("T")
+HERE = "machine:mail"
+
+
+def message(number: int) -> Message:
+    return Message(MessageKind.TEST, f"event-{number}", "mail.example.com", "", 1000.0 + number, f"text {number}")
+
+
+def use(directory: Path, work: Callable[[StateStore], Awaitable[T]], identity: str = HERE) -> T:
+    """Open the state, do something and close it again, as a process would."""
+    store = StateStore(str(directory), identity)
+    try:
+        return asyncio.run(_await(work(store)))
+    finally:
+        store.close()
+        next(thread for thread in threading.enumerate() if thread.name == "state").join()
+
+
+async def _await(work: Awaitable[T]) -> T:
+    return await work
+
+
+def saved(directory: Path, identity: str = HERE) -> Saved:
+    return use(directory, lambda store: store.run(read_saved), identity)
+
+
+def test_everything_of_a_round_is_read_back(tmp_path: Path) -> None:
+    commit = Commit(
+        positions={"/var/log/zimbra.log": "here"},
+        rows={("auth", "counters"): "[1]", ("auth", "gone"): None},
+        alarms={"A{}": {"alert": "A"}},
+        messages={7: (message(7), ("nms", "spare"))},
+        meta={"baseline": "1"},
+    )
+
+    use(tmp_path, lambda store: store.commit(commit))
+    found = saved(tmp_path)
+
+    assert found.positions == {"/var/log/zimbra.log": "here"}
+    assert found.rows == {"auth": {"counters": "[1]"}}
+    assert found.alarms == [{"alert": "A"}]
+    assert [(each.number, each.target, each.message, each.sequence) for each in found.deliveries] == [
+        (7, "nms", message(7), None),
+        (7, "spare", message(7), None),
+    ]
+    assert found.next_message == 8
+    assert found.meta["baseline"] == "1"
+
+
+def test_a_later_change_replaces_and_deletes(tmp_path: Path) -> None:
+    first = Commit(rows={("auth", "a"): "1", ("auth", "b"): "1"}, alarms={"A{}": {"alert": "A"}, "B{}": {"alert": "B"}})
+    first.absorb(Commit(rows={("auth", "a"): "2", ("auth", "b"): None}, alarms={"A{}": None}))
+
+    use(tmp_path, lambda store: store.commit(first))
+
+    assert saved(tmp_path).rows == {"auth": {"a": "2"}}
+    assert saved(tmp_path).alarms == [{"alert": "B"}]
+
+
+def test_a_sequence_number_is_kept_with_its_message_until_that_is_settled(tmp_path: Path) -> None:
+    async def deliver(store: StateStore) -> None:
+        await store.commit(Commit(messages={1: (message(1), ("nms",)), 2: (message(2), ("nms",))}))
+        await store.give_sequence("nms", 1, 41)
+        await store.give_sequence("nms", None, 42)
+        await store.settle("nms", 2)
+
+    use(tmp_path, deliver)
+
+    assert [(each.number, each.sequence) for each in saved(tmp_path).deliveries] == [(1, 41)]
+    assert saved(tmp_path).sequences == {"nms": 42}
+
+
+def test_message_numbers_are_never_used_again(tmp_path: Path) -> None:
+    async def forget_all(store: StateStore) -> None:
+        await store.commit(Commit(messages={9: (message(9), ())}))
+        await store.run(lambda database: database.execute("DELETE FROM message"))
+
+    use(tmp_path, forget_all)
+
+    assert saved(tmp_path).next_message == 10
+
+
+def test_a_second_daemon_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    store = StateStore(str(tmp_path), HERE)
+    try:
+        with pytest.raises(StateError, match="another zcs-exporter is using it"):
+            StateStore(str(tmp_path), HERE)
+    finally:
+        store.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with sqlite3.connect(tmp_path / "state.sqlite3") as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    database.close()
+
+    with pytest.raises(StateError, match="newer zcs-exporter"):
+        StateStore(str(tmp_path), HERE)
+
+
+def test_what_is_not_a_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "state.sqlite3").write_bytes(b"not a database, but long enough to be looked at" * 100)
+
+    with pytest.raises(StateError, match="move state.sqlite3 away"):
+        StateStore(str(tmp_path), HERE)
+
+
+def test_a_directory_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StateError, match="install -d -m 700"):
+        StateStore(str(tmp_path / "file" / "state"), HERE)
+
+
+def test_nobody_else_can_read_the_state(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    saved(directory)
+
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "state.sqlite3").stat().st_mode & 0o077 == 0
+
+
+def test_a_clone_keeps_back_what_the_original_owes_and_takes_a_new_identity(tmp_path: Path) -> None:
+    async def owe(store: StateStore) -> None:
+        await store.commit(Commit(messages={1: (message(1), ("nms",))}, meta={"snmp_engine_id": "80", "baseline": "1"}))
+
+    use(tmp_path, owe)
+    original = saved(tmp_path)
+    clone = saved(tmp_path, "machine:copy")
+
+    assert [each.target for each in clone.deliveries] == ["quarantine:nms"]
+    assert "snmp_engine_id" not in clone.meta
+    assert clone.meta["install_id"] != original.meta["install_id"]
+    assert clone.meta["baseline"] == "1"
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def fail(store: StateStore) -> None:
+        bad = Commit(rows={("auth", "a"): "1"}, meta={"x": None})  # type: ignore[dict-item]  # NOT NULL refuses it
+        with pytest.raises(sqlite3.IntegrityError):
+            await store.commit(bad)
+        await store.commit(Commit(meta={"y": "1"}))
+
+    use(tmp_path, fail)
+
+    assert saved(tmp_path).rows == {}
+    assert saved(tmp_path).meta["y"] == "1"
+
+
+def test_a_killed_process_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+from zcs_exporter.state import Commit, StateStore
+async def main():
+    store = StateStore(sys.argv[1], "machine:mail")
+    for number in range(1_000_000):
+        await store.commit(Commit(positions={"log": str(number)}, rows={("auth", "count"): str(number)}))
+        print(number, flush=True)
+asyncio.run(main())
+"""
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        seen = [next(process.stdout) for _ in range(20)]
+        process.send_signal(signal.SIGKILL)
+
+    found = saved(tmp_path)
+
+    assert found.positions["log"] == found.rows["auth"]["count"]
+    assert int(found.positions["log"]) >= int(seen[-1])
