@@ -1,7 +1,7 @@
 """Checks plain data against a pydantic model and reports every fault at once, with place and suggestion."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -27,15 +27,20 @@ def check(model: type[M], data: object, lines: Mapping[Path, int], source: str) 
     try:
         return model.model_validate({} if data is None else data), []
     except ValidationError as exc:
-        return None, [_describe(model, error, lines, source) for error in exc.errors()]
+        by_path: dict[Path, list[ErrorDetails]] = {}
+        for error in exc.errors():
+            by_path.setdefault(_yaml_path(error, lines), []).append(error)
+        return None, [_describe(model, path, errors, lines, source) for path, errors in by_path.items()]
 
 
-def _describe(model: type[BaseModel], error: ErrorDetails, lines: Mapping[Path, int], source: str) -> str:
-    path = _yaml_path(error["loc"], lines)
+def _describe(
+    model: type[BaseModel], path: Path, errors: Sequence[ErrorDetails], lines: Mapping[Path, int], source: str
+) -> str:
+    """Return one line for all errors of one place: a union has one for each of its members."""
+    error = errors[0]
     line = next((lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in lines), None)
     place = source if line is None else f"{source}, line {line}"
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         known = sorted(_known_keys(model, error["loc"][:-1]))
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
@@ -44,17 +49,18 @@ def _describe(model: type[BaseModel], error: ErrorDetails, lines: Mapping[Path, 
     elif error["type"] == "missing":
         message = "is missing"
     else:
-        message = message[:1].lower() + message[1:]
+        texts = (other["msg"].removeprefix("Value error, ") for other in errors)
+        message = ", or ".join(text[:1].lower() + text[1:] for text in texts)
     return f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
 
 
-def _yaml_path(location: tuple[int | str, ...], lines: Mapping[Path, int]) -> Path:
-    """Drop from a pydantic location what is not in the file, such as the name of a union's member."""
+def _yaml_path(error: ErrorDetails, lines: Mapping[Path, int]) -> Path:
+    """Return where in the file an error is, without what is not there, such as the name of a union's member."""
     path: Path = ()
-    for part in location:
-        if (*path, part) in lines or part == location[-1]:
+    for part in error["loc"]:
+        if (*path, part) in lines:
             path = (*path, part)
-    return path
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else path
 
 
 def _known_keys(model: Any, location: tuple[int | str, ...]) -> set[str]:

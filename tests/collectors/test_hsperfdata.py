@@ -91,14 +91,22 @@ def test_a_jvm_that_is_still_setting_up_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "form", "value"),
-    [(0, "B", 0xCB), (4, "B", 2), (5, "B", 3), (8, "<i", 1 << 20), (8, "<i", -1), (24, "<i", -20), (24, "<i", 31)],
+    ("at", "form", "value", "complaint"),
+    [
+        (0, "B", 0xCB, "magic"),
+        (4, "B", 2, "byte order 2"),
+        (5, "B", 3, r"version 3\.0"),
+        (8, "<i", 1 << 20, "1048576 bytes used"),
+        (8, "<i", -1, "-1 bytes used"),
+        (24, "<i", -20, "used from -20"),
+        (24, "<i", 31, "used from 31"),
+    ],
 )
-def test_a_header_that_makes_no_sense_is_an_error(at: int, form: str, value: int) -> None:
+def test_a_header_that_makes_no_sense_is_an_error(at: int, form: str, value: int, complaint: str) -> None:
     changed = bytearray(SERIAL)
     struct.pack_into(form, changed, at, value)
 
-    with pytest.raises(CollectError, match="hsperfdata: ") as caught:
+    with pytest.raises(CollectError, match=complaint) as caught:
         parse_hsperfdata(bytes(changed))
 
     assert caught.value.reason is Reason.PARSE

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import struct
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -219,8 +220,7 @@ def test_without_the_list_of_services_only_what_runs_is_told_and_the_rest_is_sai
 
 
 def test_a_host_without_a_readable_proc_is_an_error(scene: Scene) -> None:
-    for name in ("stat",):
-        (scene.host.base / "proc" / name).unlink()
+    (scene.host.base / "proc/stat").unlink()
     (scene.host.base / "proc").rmdir()
 
     with pytest.raises(CollectError, match="listing /proc"):
@@ -344,14 +344,18 @@ def test_a_file_deleted_by_a_cleaner_is_read_on_while_its_jvm_lives(scene: Scene
     assert scene.values()["jvm_threads_current", "mailboxd"] == 6
 
 
-def test_a_restarted_jvm_has_a_new_file_and_a_gone_one_no_series(scene: Scene) -> None:
+@pytest.mark.parametrize("pid", [PID, 4800])
+def test_a_restarted_jvm_has_a_new_file_even_under_its_old_number_and_a_gone_one_no_series(
+    scene: Scene, pid: int
+) -> None:
     scene.start(data=perf())
     scene.values()
     scene.stop()
     gone = scene.values()
     ticks = TICKS + 6000
     started = BOOT + ticks / os.sysconf("SC_CLK_TCK")
-    scene.start(4800, data=perf(started=started, java__threads__live=9), start_ticks=ticks)
+    scene.host.write(f"/tmp/hsperfdata_root/{pid}", perf(started=started, java__threads__live=9))
+    scene.start(pid, start_ticks=ticks)
 
     assert {key[0] for key in gone} == {"zcs_jvm_up"}
     assert scene.values()["jvm_threads_current", "mailboxd"] == 9
@@ -390,6 +394,28 @@ def test_a_broken_file_takes_only_its_own_jvm_and_is_opened_again(scene: Scene) 
     assert scene.values()["jvm_threads_current", "mailboxd"] == 6
 
 
+def test_a_process_restarted_between_two_looks_under_its_old_number_is_another(scene: Scene) -> None:
+    scene.start(data=perf())
+    scene.values()
+    ticks = TICKS + 6000
+    started = BOOT + ticks / os.sysconf("SC_CLK_TCK")
+    scene.host.write(f"/tmp/hsperfdata_root/{PID}", perf(started=started, java__threads__live=9))
+    scene.start(start_ticks=ticks)
+
+    assert scene.values()["jvm_threads_current", "mailboxd"] == 9
+
+
+def test_a_file_that_breaks_while_it_is_held_is_opened_again(scene: Scene) -> None:
+    scene.start(data=perf())
+    scene.values()
+    scene.put(b"\0" * 8192)
+    broken = scene.values()
+    scene.host.write(f"/tmp/hsperfdata_root/{PID}", perf())
+
+    assert ("jvm_threads_current", "mailboxd") not in broken
+    assert scene.values()["jvm_threads_current", "mailboxd"] == 6
+
+
 def test_counters_without_a_heap_are_an_error() -> None:
     data = REAL["z"].replace(b"sun.gc.generation.1.space.0.used", b"sun.gc.generation.1.space.0.xxxx")
 
@@ -403,6 +429,13 @@ def test_half_a_pair_of_counters_is_an_error_that_names_the_other(name: bytes) -
 
     with pytest.raises(CollectError, match=name.decode()):
         state_from_hsperfdata(data, make_plan(data))
+
+
+def test_collectors_of_one_kind_are_added_up() -> None:
+    data = parse_hsperfdata(REAL["serial"].replace(b"Serial ", b"Cereal "))
+
+    (both,) = state_from_hsperfdata(data, make_plan(data)).collections.values()
+    assert both.count == 23 + 3
 
 
 def test_a_collector_nobody_knows_is_other() -> None:
@@ -476,6 +509,16 @@ def test_a_restart_begins_a_new_window(host: FakeHost, manual: ManualClock) -> N
     assert ("zcs_jvm_gc_time_ratio", "mailboxd") not in scene.values()
 
 
+def test_a_counter_that_falls_begins_a_new_window(host: FakeHost, manual: ManualClock) -> None:
+    scene = Scene(host, manual, JvmConfig(gc_window=15.0))
+    scene.start(data=perf("serial", **{PAUSES: 900e9}))
+    scene.values()
+    manual.advance(15)
+    scene.put(perf("serial", **{PAUSES: 1e9}))
+
+    assert ("zcs_jvm_gc_time_ratio", "mailboxd") not in scene.values()
+
+
 OLD = "sun__gc__generation__1__space__0__used"
 YOUNG_COUNT, FULL_COUNT = "sun__gc__collector__0__invocations", "sun__gc__collector__1__invocations"
 
@@ -524,8 +567,6 @@ def barred(host: FakeHost, manual: ManualClock) -> Scene:
 
 
 def stamped(row: str, at: float) -> str:
-    from datetime import datetime
-
     return datetime.fromtimestamp(at).strftime("%m/%d/%Y %H:%M:%S") + row[row.index(",") :] + "\n"
 
 
@@ -554,6 +595,7 @@ def test_under_g1_full_collections_are_full_and_code_heaps_one_pool(barred: Scen
     barred.host.write(CSV, f"{G1_HEADER}\n" + stamped(G1_ROW, barred.manual.now - 40))
     values = barred.values()
 
+    assert {key[2] for key in values if key[0] == "jvm_gc_collection_seconds_count"} == {"young", "full"}
     assert values["jvm_gc_collection_seconds_count", "mailboxd", "full"] == 3
     assert values["jvm_gc_collection_seconds_sum", "mailboxd", "young"] == 301.2
     assert values["jvm_memory_pool_used_bytes", "mailboxd", "code"] == 91_400_000
@@ -562,12 +604,12 @@ def test_under_g1_full_collections_are_full_and_code_heaps_one_pool(barred: Scen
 
 
 def test_rows_of_the_csv_measure_both_ratios_by_when_they_arrive(host: FakeHost, manual: ManualClock) -> None:
-    scene = Scene(Barred.Host(host.base), manual, JvmConfig(gc_window=60.0))
+    scene = Scene(Barred.Host(host.base), manual, JvmConfig(gc_window=90.0))
     scene.start()
     scene.host.write(CSV, f"{G1_HEADER}\n")
     seen = []
-    for minute in range(2):
-        row = G1_ROW.replace(",8210,301200,", f",{8210 + minute},{301200 + minute * 21000},")
+    for minute, milliseconds in enumerate((301200, 322200, 322200)):
+        row = G1_ROW.replace(",8210,301200,", f",{8210 + minute},{milliseconds},")
         with (scene.host.base / CSV.lstrip("/")).open("a") as file:
             file.write(stamped(row, manual.now))
         for _ in range(4):
@@ -575,7 +617,7 @@ def test_rows_of_the_csv_measure_both_ratios_by_when_they_arrive(host: FakeHost,
             seen.append(values.get(("zcs_jvm_gc_time_ratio", "mailboxd")))
             manual.advance(15)
 
-    assert seen == [None] * 4 + [pytest.approx(0.35)] * 4
+    assert seen == [None] * 8 + [pytest.approx(21 / 120)] * 4
     assert values["zcs_jvm_old_after_gc_ratio", "mailboxd"] == pytest.approx(2_000_000_000 / 4_294_967_296)
 
 

@@ -140,7 +140,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 def test_the_window_equals_counting_everything_again(steps: list[tuple[int, int, str, str, str]]) -> None:
     window, seconds = FailureWindow(10, "w"), 10
     now = highest = 1000

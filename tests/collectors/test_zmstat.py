@@ -134,7 +134,7 @@ def test_a_row_without_a_time_is_an_error(host: FakeHost, csv: ZmstatFile) -> No
 def test_after_rotation_the_new_file_is_read_from_its_beginning(host: FakeHost, csv: ZmstatFile) -> None:
     host.write(PATH, "timestamp,a,b\n03/02/2024 23:59:03,1,2\n")
     csv.newest(NOW)
-    host.write(PATH, "timestamp,b\n03/03/2024 00:00:03,9\n")
+    host.write(PATH, "timestamp,b\n03/03/2024 00:00:03,9\n03/03/2024 00:01:03,9\n")
 
     row = csv.newest(NOW)
 

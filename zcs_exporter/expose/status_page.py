@@ -105,9 +105,8 @@ def render_page(scene: Scene) -> bytes:
             _collectors(scene),
         ),
     )
-    return _document(
-        f"{word(severity).capitalize()}: {verdict} \N{EN DASH} {scene.host}", severity, body, scene.refresh
-    )
+    title = f"{word(severity).capitalize()}: {verdict} \N{EN DASH} {scene.host}"
+    return _document(title, severity, body, refresh=scene.refresh)
 
 
 def render_login(host: str, *, wrong: bool) -> bytes:

@@ -64,7 +64,6 @@ _SYNTAX = {
 }
 _MESSAGE_MODEL = {"2c": 1, "3": 3}
 _SILENCE = (errind.requestTimedOut, errind.notInTimeWindow, errind.unknownEngineID, errind.engineIDMismatch)
-_AUTH_PRIV = 3
 _SECURITY_MODEL_USM = 3
 
 
@@ -325,7 +324,7 @@ class Reception:
         self._engine = _new_engine(identity)
         self._gate = gate
         self._arrived = arrived
-        _CarefulReceiver(self._engine, self._receive)
+        NotificationReceiver(self._engine, self._receive)
 
     def allow(self, secrets: Secrets, engine_id: bytes | None, number: int) -> None:
         """Accept a community or a user; ``engine_id`` is the sender's, for a user that sends traps."""
@@ -365,15 +364,6 @@ class Reception:
                 variables=tuple((tuple(name), _plain(value)) for name, value in variables),
             )
         )
-
-
-class _CarefulReceiver(NotificationReceiver):  # type: ignore[misc]  # pysnmp has no types
-    """Refuses, before it is acknowledged, what claims a user and proves nothing."""
-
-    def process_pdu(self, engine: Any, processing: Any, model: Any, name: Any, level: Any, *rest: Any) -> None:
-        if int(model) == _SECURITY_MODEL_USM and int(level) != _AUTH_PRIV:
-            return
-        super().process_pdu(engine, processing, model, name, level, *rest)
 
 
 def _plain(value: Any) -> Value:

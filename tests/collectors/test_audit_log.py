@@ -1,0 +1,303 @@
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.audit_log import (
+    Kind,
+    Login,
+    classify_reason,
+    parse_audit_line,
+    parse_context,
+    parse_login,
+    sort_audit_lines,
+)
+
+SOAP = (
+    b"2024-03-02 10:20:33,901 WARN  [qtp1068934215-512:https://mail.example.com:443/service/soap/AuthRequest] "
+    b"[oip=203.0.113.9;ua=zclient/10.0.8_GA_4518;soapId=4e5e1bb3;] security - cmd=Auth; account=ann@example.com; "
+    b"protocol=soap; error=authentication failed for [ann@example.com], invalid password;"
+)
+IMAP = (
+    b"2024-03-02 10:20:40,015 WARN  [ImapSSLServer-7] [ip=10.0.0.5;oip=198.51.100.23;via=10.0.0.5(nginx/1.20.0);] "
+    b"security - cmd=Auth; account=bob@example.com; protocol=imap; error=authentication failed for [bob], invalid password;"
+)
+SASL = (
+    b"2024-03-02 10:20:44,250 WARN  [qtp1:https:https://mail.example.com:7073/service/admin/soap/] "
+    b"[name=eve@example.com;oip=203.0.113.5;oport=51288;] security - cmd=Auth; account=eve@example.com; protocol=soap; "
+    b"error=authentication failed for [eve], invalid password;"
+)
+OLD = (
+    b"2013-04-24 00:23:23,118 WARN  [btpool0-1042] [ip=10.0.0.5;oip=203.0.113.9;ua=ZimbraWebClient - FF20 (Win);] "
+    b"security - cmd=Auth; account=ann@example.com; protocol=soap; error=authentication failed for [ann], invalid password;"
+)
+POP_OK = (
+    b"2015-03-26 21:51:36,505 INFO  [Pop3Server-13] [ip=172.16.0.3;oip=203.0.113.196;] security - cmd=Auth; "
+    b"account=j@example.com; protocol=pop3;"
+)
+
+
+def login(line: bytes) -> Login:
+    parsed = parse_audit_line(line)
+    assert parsed is not None
+    return parse_login(parsed)
+
+
+def entry(message: bytes, level: bytes = b"WARN ", thread: bytes = b"qtp1-5", context: bytes = b"") -> bytes:
+    return b"2024-03-02 10:20:33,901 " + level + b" [" + thread + b"] [" + context + b"] security - " + message
+
+
+@pytest.mark.parametrize(
+    ("line", "account", "protocol", "port"),
+    [
+        (SOAP, b"ann@example.com", "soap", 0),
+        (IMAP, b"bob@example.com", "imap", 0),
+        (SASL, b"eve@example.com", "admin", 7073),
+        (OLD, b"ann@example.com", "soap", 0),
+    ],
+)
+def test_failures_of_every_release_are_read(line: bytes, account: bytes, protocol: str, port: int) -> None:
+    assert login(line) == Login(Kind.FAILURE, b"Auth", account, protocol, "bad_password", port)
+
+
+def test_the_parts_of_a_line_are_taken_apart() -> None:
+    line = parse_audit_line(IMAP)
+    assert line is not None
+    assert (line.stamp, line.level, line.thread) == (b"2024-03-02 10:20:40", b"WARN", b"ImapSSLServer-7")
+    assert parse_context(line.context) == {
+        b"ip": b"10.0.0.5",
+        b"oip": b"198.51.100.23",
+        b"via": b"10.0.0.5(nginx/1.20.0)",
+    }
+    assert not line.imitated
+
+
+def test_semicolons_in_values_are_doubled() -> None:
+    context = b"name=ann;ua=a;;oip=192.0.2.66;;b;;;oip=203.0.113.9;"
+    assert parse_context(context) == {b"name": b"ann", b"ua": b"a;oip=192.0.2.66;b;", b"oip": b"203.0.113.9"}
+
+
+def test_an_empty_context_ends_at_once() -> None:
+    line = parse_audit_line(entry(b"cmd=Auth; account=ann@example.com;"))
+    assert line is not None
+    assert (line.context, line.message) == (b"", b"cmd=Auth; account=ann@example.com;")
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        b"x] security - y",
+        b"x;;] security - cmd=Auth; account=ann@example.com; protocol=soap;",
+        b"[] security - cmd=Auth; account=ann@example.com; protocol=soap;",
+        b"x;;;;] security - y",
+        b"] security - ] security - ] security - ",
+    ],
+)
+def test_a_user_agent_cannot_end_the_context(agent: bytes) -> None:
+    # The agent as ZCS writes it: semicolons already doubled but for those of the imitated message.
+    escaped = agent.replace(b";;", b";").replace(b";", b";;")
+    line = parse_audit_line(SOAP.replace(b"ua=zclient/10.0.8_GA_4518", b"ua=" + escaped))
+    assert line is not None
+    assert line.imitated
+    assert parse_login(line).kind is Kind.FAILURE
+    assert parse_context(line.context)[b"oip"] == b"203.0.113.9"
+
+
+def test_a_value_that_ends_in_semicolons_still_ends_the_context() -> None:
+    line = parse_audit_line(entry(b"cmd=X;", context=b"ua=x;;;"))
+    assert line is not None
+    assert line.message == b"cmd=X;"
+
+
+def test_a_typed_name_that_imitates_an_entry_is_noticed() -> None:
+    line = parse_audit_line(SOAP.replace(b"[ann@example.com]", b"[x] security - cmd=Auth; y]"))
+    assert line is not None
+    assert line.imitated
+    assert parse_login(line).kind is Kind.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"invalid password;", "bad_password"),
+        (b"empty password;", "bad_password"),
+        (b"account lockout;", "locked"),
+        (b"account(or domain) status is locked;", "locked"),
+        (b"account(or domain) status is closed;", "closed"),
+        (b"account(or domain) status is pending;", "closed"),
+        (b"missing userPassword;", "other"),
+        (b"external LDAP auth failed, [LDAP: error code 49 - data 52e];", "external"),
+        (b"preauth mismatch;", "preauth"),
+        (b"preauth timestamp is too old, server time: 1, preauth timestamp: 2;", "preauth"),
+        (b"cannot obtain principal for kerberos5 auth;", "external"),
+        (b"handler x for custom auth for domain example.com not found;", "external"),
+        (b"no two-factor code provided;", "two_factor"),
+        (b"invalid TOTP code;", "two_factor"),
+        (b"account not found;", "no_account"),
+        (b"alias login not enabled.;", "other"),
+        (b"", "other"),
+    ],
+)
+def test_reasons_come_from_a_closed_set(text: bytes, reason: str) -> None:
+    assert classify_reason(text) == reason
+    line = entry(b"cmd=Auth; account=a@example.com; protocol=imap; error=authentication failed for [a], " + text)
+    assert login(line).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("message", "level", "kind"),
+    [
+        (
+            b"cmd=Auth; account=a@example.com; protocol=soap; error=account is in maintenance mode;",
+            b"WARN ",
+            Kind.IGNORED,
+        ),
+        (b"cmd=Auth; account=a@example.com; protocol=soap; error=must change password;", b"WARN ", Kind.IGNORED),
+        (b"cmd=Auth; account=a@example.com; error=recovery code mismatch - account lockout;", b"WARN ", Kind.IGNORED),
+        (b"cmd=Auth; account=a@example.com; mode=recoveryCode;", b"INFO ", Kind.IGNORED),
+        (b"cmd=AdminAuth; account=admin@example.com;", b"INFO ", Kind.IGNORED),
+        (b"cmd=ModifyConfig; name=x; value=authentication failed for [x];", b"INFO ", Kind.IGNORED),
+        (b"Suppressed password lockout.", b"INFO ", Kind.IGNORED),
+        (b"Account is lockout, not updating failure time.", b"INFO ", Kind.IGNORED),
+        (
+            b"cmd=Auth; account=a@example.com; info=account re-activated from lockout status upon successful login;",
+            b"INFO ",
+            Kind.IGNORED,
+        ),
+        (b"cmd=DelegateAuth; accountId=1; accountName=a@example.com;", b"INFO ", Kind.IGNORED),
+        (b"Error occurred during authentication: account not found for [x]. oip=192.0.2.1", b"INFO ", Kind.IGNORED),
+        (
+            b"cmd=Auth; account=a@example.com; error=account lockout due to too many failed logins;",
+            b"INFO ",
+            Kind.LOCKOUT,
+        ),
+        (b"cmd=PreAuth; account=a@example.com; admin=false;", b"INFO ", Kind.SUCCESS),
+        (b"cmd=Auth; account=a@example.com; protocol=soap; newkey=1;", b"INFO ", Kind.SUCCESS),
+        (
+            b"cmd=PreAuth; account=a; admin=false; error=authentication failed for [a], preauth mismatch;",
+            b"WARN ",
+            Kind.FAILURE,
+        ),
+        (b"cmd=AdminAuth; account=a; error=authentication failed for [a];", b"WARN ", Kind.FAILURE),
+        (b"cmd=Auth; account=a; protocol=soap; error=authentication failed for [a];", b"INFO ", Kind.UNREADABLE),
+        (b"cmd=Auth; account=a; protocol=soap; authentication failed for a", b"WARN ", Kind.UNREADABLE),
+        (b"authentication failed for somebody", b"WARN ", Kind.UNREADABLE),
+    ],
+)
+def test_only_what_says_so_is_a_failure(message: bytes, level: bytes, kind: Kind) -> None:
+    assert login(entry(message, level)).kind is kind
+
+
+def test_an_unknown_account_is_a_failure_under_the_name_typed() -> None:
+    message = b"Error occurred during authentication: authentication failed for [nobody]. Reason: account not found."
+    thread = b"qtp1-5:https://mail.example.com:443/service/soap/AuthRequest"
+    assert login(entry(message, b"INFO ", thread)) == Login(Kind.FAILURE, b"", b"nobody", "soap", "no_account")
+    assert login(entry(message, b"INFO ", b"ImapServer-5")).protocol == "imap"
+
+
+def test_the_administration_port_cannot_be_feigned_by_a_host_header() -> None:
+    for host in (b"mail.example.com:7073", b"x:7073/service/admin/soap/?"):
+        thread = b"qtp1-5:https://" + host + b"/service/soap/AuthRequest"
+        assert login(
+            SOAP.replace(b"qtp1068934215-512:https://mail.example.com:443/service/soap/AuthRequest", thread)
+        ).port in (
+            0,
+            7073 if b"admin" in host else 0,
+        )
+    assert login(entry(b"cmd=Auth; account=a; protocol=soap;", b"INFO ", b"q:https://m:7073/service/soap/")).port == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\tat com.zimbra.Foo(Foo.java:1)",
+        b" " + SOAP,
+        SOAP[1:],
+        SOAP.replace(b" WARN  [", b" WARN ("),
+        b"2024-03-02 10:20:33,901 WARN  [thread] [context=1;] other - cmd=Auth;",
+        b"2024-03-02 10:20:33,901 WARN  [thread] [never closed security - cmd=Auth;",
+        b"2024-03-02 10:20:33,901 WARN  [thread",
+    ],
+)
+def test_other_lines_are_no_entries(line: bytes) -> None:
+    assert parse_audit_line(line) is None
+
+
+def test_plain_successes_are_counted_and_everything_else_is_handed_on() -> None:
+    other = entry(b"cmd=ModifyPrefs; account=ann@example.com; a=b;", b"INFO ", context=b"name=ann;")
+    odd = POP_OK.replace(b"oip=203.0.113.196;", b"ua=x] y;")
+    admin = POP_OK.replace(b"Pop3Server-13", b"qtp1:https://m:7071/service/admin/soap/")
+    lines = [POP_OK, SOAP, other, POP_OK, odd, admin, b"", b"continued", POP_OK.replace(b"=pop3", b"=im")]
+    successes, rest = sort_audit_lines(b"".join(line + b"\n" for line in lines))
+    assert successes == {"pop3": 2, "other": 1}
+    assert rest == [SOAP, odd, admin, b"continued"]
+
+
+def test_a_broken_line_does_not_take_the_next_one_with_it() -> None:
+    broken = b"2024-03-02 10:20:33,901 INFO  [thread] [context without an end"
+    successes, rest = sort_audit_lines(b"".join(line + b"\n" for line in (broken, POP_OK, SOAP, POP_OK)))
+    told = Counter(login(line).protocol for line in rest if parse_audit_line(line) and login(line).kind is Kind.SUCCESS)
+    assert (successes + told)["pop3"] == 2
+    assert SOAP in rest
+
+
+PIECES = st.sampled_from(
+    [
+        SOAP,
+        IMAP,
+        POP_OK,
+        SASL,
+        b"] security - ",
+        b"] [",
+        b";",
+        b";;",
+        b"[",
+        b"]",
+        b"cmd=Auth; ",
+        b" error=",
+        b"\n",
+        b"\0",
+    ]
+)
+
+
+@given(st.lists(PIECES | st.binary(max_size=12), max_size=12).map(b"".join))
+@settings(max_examples=10_000, deadline=None)
+def test_any_bytes_are_read_and_fast_and_slow_ways_agree(data: bytes) -> None:
+    data += b"\n"
+    successes, rest = sort_audit_lines(data)
+
+    def told(lines: list[bytes]) -> Counter[str]:
+        parsed = [parse_audit_line(line) for line in lines]
+        logins = [parse_login(line) for line in parsed if line is not None]
+        return Counter(entry.protocol for entry in logins if entry.kind is Kind.SUCCESS)
+
+    assert successes + told(rest) == told(data.split(b"\n"))
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [b"] security - ", b";] security - "[1:], b";", b"[", b"]", b"a=b;", b" a=b;", b"://", b"a", b";;] security - "],
+)
+def test_hostile_lines_of_64_kib_take_no_longer_than_their_length(filler: bytes) -> None:
+    junk = filler * (65000 // len(filler))
+    lines = [
+        SOAP.replace(b"ua=zclient", b"ua=" + junk),
+        SOAP.replace(b"AuthRequest", junk),
+        SOAP.replace(b"[ann@example.com]", b"[" + junk + b"]"),
+        entry(b"cmd=Auth; account=a;" + junk),
+        entry(junk, b"INFO "),
+        junk,
+    ]
+    started = time.process_time()
+    for line in lines:
+        for text in sort_audit_lines(line + b"\n")[1]:
+            parsed = parse_audit_line(text)
+            if parsed is not None:
+                parse_login(parsed)
+                parse_context(parsed.context)
+    # A quadratic step over 65,000 characters takes minutes.
+    assert time.process_time() - started < 10

@@ -1,0 +1,201 @@
+"""A configuration is taken whole or refused with one clear line for each fault."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zcs_exporter.alerting.model import load_catalogue
+from zcs_exporter.assets import asset
+from zcs_exporter.config import ConfigError, Source, load_config
+from zcs_exporter.strict_yaml import YamlError, load_yaml
+
+CATALOGUE = load_catalogue(asset("alerts"))
+
+BROKEN = {
+    "unknown section": ("wab: {}", r"line 1: wab: unknown key; did you mean web\?"),
+    "unknown key": ("web: {lissten: 127.0.0.1:1}", r"line 1: web.lissten: unknown key; did you mean listen\?"),
+    "unknown key far from any": (
+        "web: {zzz: 1}",
+        "line 1: web.zzz: unknown key; known here: allow, config_file, listen",
+    ),
+    "duplicate key": ("web: {}\nlog: {}\nweb: {}", "line 3, column 1: duplicate key 'web'"),
+    "duplicate inner key": ("log: {level: info, level: debug}", "line 1, column 20: duplicate key 'level'"),
+    "not yaml": ("web: [", "line 2, column 1: did not find expected node content"),
+    "tab": ("web:\n\tlisten: x", "line 2"),
+    "a list at the top": ("- a", "holds no keys"),
+    "a word at the top": ("hello", "holds no keys"),
+    "python object": ("web: !!python/object/apply:os.system [id]", "tag"),
+    "alias loop": ("web: &a {x: *a}", "the alias contains itself"),
+    "key that is a list": ("? [a]\n: 1", "a key must be a word"),
+    "section that is a word": ("web: yes please", "line 1: web: "),
+    "section that is a list": ("log: [info]", "line 1: log: "),
+    "relative state": ("state: {directory: var/lib}", "state.directory: 'var/lib' must be an absolute path"),
+    "relative root": ("host: {root: demo}", "host.root: 'demo' must be an absolute path"),
+    "number as path": ("state: {directory: 7}", "line 1: state.directory: "),
+    "listen without port": ("web: {listen: 127.0.0.1}", "web.listen: '127.0.0.1' is not an address and port"),
+    "listen on a name": ("web: {listen: 'localhost:1'}", "write it like 127.0.0.1:10741"),
+    "port too large": ("web: {listen: '127.0.0.1:70000'}", "is not an address and port"),
+    "port that is no number": ("web: {listen: '127.0.0.1:http'}", "is not an address and port"),
+    "network with host bits": ("web: {allow: [192.0.2.1/24]}", "write it like 192.0.2.0/24"),
+    "network that is none": ("web: {allow: [office]}", "'office' is not a network"),
+    "log level": ("log: {level: loud}", "log.level: input should be 'debug', 'info', 'warning' or 'error'"),
+    "log format": ("log: {format: xml}", "log.format: "),
+    "privacy": ("privacy: {accounts: sometimes}", "privacy.accounts: "),
+    "unknown collector": ("collectors: {postfiks: {}}", r"collectors.postfiks: unknown key; did you mean postfix\?"),
+    "unknown collector option": ("collectors: {postfix: {intervall: 15s}}", r"did you mean interval\?"),
+    "interval below a second": ("collectors: {postfix: {interval: 500ms}}", "collectors.postfix.interval: "),
+    "interval without unit": ("collectors: {postfix: {interval: 15}}", "15 has no unit; write it like 15s"),
+    "interval in words": ("collectors: {postfix: {interval: often}}", "'often' is not a duration"),
+    "interval over a year": ("collectors: {postfix: {interval: 367d}}", "collectors.postfix.interval: "),
+    "enabled: yes": ("collectors: {postfix: {enabled: yes}}", "collectors.postfix.enabled: "),
+    "enabled: 1": ("collectors: {postfix: {enabled: 1}}", "collectors.postfix.enabled: "),
+    "profile": ("alerts: {profile: strict}", "alerts.profile: "),
+    "unknown alert": ("alerts: {overrides: {ZcsFilesystmFull: {off: true}}}", r"did you mean ZcsFilesystemFull\?"),
+    "override of nothing": ("alerts: {overrides: {ZcsFilesystemFull: {warn: 0.5}}}", r"did you mean warning\?"),
+    "threshold that is a word": ("alerts: {overrides: {ZcsFilesystemFull: {critical: high}}}", "critical: "),
+    "threshold the alert has not": (
+        "alerts: {overrides: {ZcsMysqldDown: {warning: 1}}}",
+        "the alert has no warning threshold",
+    ),
+    "heartbeat without unit": ("notify: {heartbeat: 60}", "60 has no unit"),
+    "target without secrets": ("notify: {snmp: [{name: a, host: h}]}", r"notify.snmp\[0\].secrets: is missing"),
+    "target without name": ("notify: {snmp: [{host: h, secrets: /s}]}", r"notify.snmp\[0\].name: is missing"),
+    "misspelt target key": (
+        "notify: {snmp: [{name: a, host: h, prot: 1, secrets: /s}]}",
+        r"notify.snmp\[0\].prot: .*port\?",
+    ),
+    "version 2": ("notify: {snmp: [{name: a, host: h, version: 2, secrets: /s}]}", r"notify.snmp\[0\].version: "),
+    "port 0": ("notify: {snmp: [{name: a, host: h, port: 0, secrets: /s}]}", r"notify.snmp\[0\].port: "),
+    "kind": ("notify: {snmp: [{name: a, host: h, kind: shout, secrets: /s}]}", r"notify.snmp\[0\].kind: "),
+    "two of one name": (
+        "notify: {snmp: [{name: a, host: h, secrets: /s}, {name: a, host: i, secrets: /s}]}",
+        "two targets are called a",
+    ),
+    "root oid": ("snmp: {root_oid: 1.2.banana}", "is not an object identifier below 1.3.6.1.4.1"),
+}
+
+
+def load(tmp_path: Path, text: str | bytes) -> object:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_config(Source(str(file)), CATALOGUE)
+
+
+def faults(tmp_path: Path, text: str | bytes) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_fault_is_told_in_one_line_with_its_place_and_a_remedy(tmp_path: Path, case: str) -> None:
+    text, expected = BROKEN[case]
+
+    found = faults(tmp_path, text)
+
+    assert len(found) == 1, found
+    assert found[0].startswith(f"{tmp_path}/config.yaml")
+    assert re.search(expected, found[0]), found[0]
+    assert "\n" not in found[0].strip()
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    found = faults(tmp_path, "wab: {}\nlog:\n  level: loud\n  colour: red\ncollectors:\n  postfix:\n    interval: 1\n")
+
+    assert len(found) == 4
+    assert [re.search(r"line (\d+)", fault)[1] for fault in found] == ["3", "4", "7", "1"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"\xff\xfe", "not UTF-8"), (b"#" * (2 << 20), "at most 1 MiB"), (b"a: \x00", "config.yaml")],
+)
+def test_what_is_not_a_text_of_ours_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+    assert expected in faults(tmp_path, content)[0]
+
+
+def test_a_file_that_is_missing_or_a_directory_is_named(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing.yaml", tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            load_config(Source(str(file)), CATALOGUE)
+        assert caught.value.faults[0].startswith(str(file))
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    config = load_config(Source(str(tmp_path / "config.yaml")), CATALOGUE) if load(tmp_path, "") else None
+
+    assert config is not None
+    assert config.web.listen == "127.0.0.1:10741"
+    assert config.notify.snmp == ()
+    assert config.collector("postfix").enabled == "auto"
+
+
+def test_the_documented_example_is_good(tmp_path: Path) -> None:
+    text = """
+host: {root: /, zimbra_home: /opt/zimbra}
+state: {directory: /var/lib/zcs-exporter}
+web: {listen: 127.0.0.1:10741, config_file: null, allow: []}
+log: {level: info, format: text}
+privacy: {accounts: encrypted, addresses: always}
+collectors:
+  postfix: {enabled: auto, interval: 15s}
+  auth: {trusted_proxies: []}
+alerts:
+  profile: default
+  overrides: {ZcsFilesystemFull: {critical: 0.97, for: 5m}, ZcsQueueHold: {off: true}}
+notify:
+  heartbeat: 60s
+  snmp: [{name: nms, host: nms.example.com, port: 162, version: 3, kind: inform,
+          secrets: /etc/zcs-exporter/nms.secret, compat: null, max_age: 24h, rate: 5}]
+  mail: []
+  webhook: []
+snmp: {root_oid: null}
+snmp_agent: {enabled: false, listen: 127.0.0.1:1161}
+"""
+    load(tmp_path, text)
+    config = load_config(Source(str(tmp_path / "config.yaml")), CATALOGUE)
+
+    assert config.alerts.overrides["ZcsQueueHold"].off is True
+    assert config.alerts.overrides["ZcsFilesystemFull"].hold == 300
+    assert config.notify.snmp[0].max_age == 86400
+
+
+def test_files_of_conf_d_are_added_in_name_order(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "20.yaml").write_text("notify: {snmp: [{name: b, host: h, secrets: /s}]}")
+    (tmp_path / "conf.d" / "10.yaml").write_text("log: {level: debug}")
+    (tmp_path / "config.yaml").write_text("notify: {snmp: [{name: a, host: h, secrets: /s}]}")
+
+    config = load_config(Source(str(tmp_path / "config.yaml")), CATALOGUE)
+
+    assert [target.name for target in config.notify.snmp] == ["a", "b"]
+    assert config.log.level == "debug"
+
+
+def test_a_value_given_in_two_files_is_a_fault_that_names_the_second(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "10.yaml").write_text("log: {level: debug}")
+
+    found = faults(tmp_path, "log: {level: info}")
+
+    assert found == [f"{tmp_path}/conf.d/10.yaml: log.level: already set by an earlier file; keep it in one of them"]
+
+
+def test_an_overlay_wins_over_every_file(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("log: {level: info}")
+
+    config = load_config(Source(str(tmp_path / "config.yaml"), {"log": {"level": "error"}}), CATALOGUE)
+
+    assert config.log.level == "error"
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.text())
+def test_any_text_is_a_value_or_a_fault_of_ours(text: str) -> None:
+    try:
+        load_yaml(text)
+    except YamlError as exc:
+        assert str(exc)
