@@ -23,7 +23,7 @@ _SORTED = re.compile(
     rb"\d\d\d\d-..-.. ..:..:..,... INFO  "
     rb"\[(?![^]]*/service/admin/)[^]]*\] "
     rb"\[[^]]*;\](?<!;;\]) security - "
-    rb"(?:cmd=Auth; account=[^;]*; protocol=([a-z_]+);|cmd=(?![A-Za-z]*Auth;).*)\n"
+    rb"(?:cmd=Auth; account=[^;]*; protocol=([a-z0-9_]+);|cmd=(?![A-Za-z]*Auth;).*)\n"
     rb"|(.+)\n|\n"
 )
 
@@ -31,7 +31,7 @@ _SORTED = re.compile(
 _HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]{4,5}) {1,2}\[")
 
 # cmd=Auth; account=bob@example.com; protocol=imap; error=authentication failed for [bob], invalid password;
-_CMD = re.compile(rb"cmd=([A-Za-z]{1,32});(?: account=([^;]*);)?(?: protocol=([a-z_]{1,32});)?(.*)", re.DOTALL)
+_CMD = re.compile(rb"cmd=([A-Za-z]{1,32});(?: account=([^;]*);)?(?: protocol=([a-z0-9_]{1,32});)?(.*)", re.DOTALL)
 # error=authentication failed for [bob], invalid password;
 _ERROR = re.compile(rb"(?: [A-Za-z]{1,32}=[^;]*;)*? error=authentication failed for \[(.*)", re.DOTALL)
 # error=account lockout due to too many failed logins;

@@ -156,15 +156,16 @@ def parse_main_cf(text: str) -> dict[str, str]:
         if match is None:
             raise CollectError(Reason.PARSE, f"main.cf, line {number}: not of the form name = value")
         settings[match[1]] = match[2]
-    return {name: _expanded(value, settings, 8) for name, value in settings.items()}
+    return {name: _expanded(value, settings) for name, value in settings.items()}
 
 
-def _expanded(value: str, settings: Mapping[str, str], depth: int) -> str:
-    if "$" not in value or not depth or len(value) > 4096:
-        return value
-    return _REFERENCE.sub(
-        lambda match: _expanded(settings.get(match[1] or match[2] or match[3], match[0]), settings, depth - 1), value
-    )
+def _expanded(value: str, settings: Mapping[str, str]) -> str:
+    for _ in range(8):
+        # A setting that refers to itself, or to many of its kind, stays as it stands.
+        if "$" not in value or len(value) > 4096:
+            break
+        value = _REFERENCE.sub(lambda match: settings.get(match[1] or match[2] or match[3], match[0]), value)
+    return value
 
 
 def parse_postfix_time(text: str) -> float | None:

@@ -120,7 +120,6 @@ def _load(arguments: argparse.Namespace) -> tuple["Source", "Catalogue", "Config
 def _run(arguments: argparse.Namespace) -> int:
     from zcs_exporter.config import ConfigError
     from zcs_exporter.daemon import Daemon
-    from zcs_exporter.expose.http import WebError
     from zcs_exporter.logs import configure_logging
     from zcs_exporter.state import StateError
 
@@ -128,7 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
     end_log = configure_logging(config.log.level, config.log.format)
     try:
         asyncio.run(Daemon(source, catalogue, config, Clock()).run())
-    except (StateError, WebError, ConfigError) as exc:
+    except (StateError, ConfigError) as exc:
         raise _UnusableError(str(exc)) from exc
     finally:
         end_log()
@@ -157,7 +156,8 @@ def _once(arguments: argparse.Namespace) -> int:
 def _check_config(arguments: argparse.Namespace) -> int:
     """Exit status 1 with one line per fault."""
     from zcs_exporter.config import ConfigError, Source, load_config
-    from zcs_exporter.expose.web_config import web_faults
+    from zcs_exporter.expose.access import check_exposure
+    from zcs_exporter.expose.web_config import load_web_settings
     from zcs_exporter.snmp.secrets import SecretsError, load_secrets
 
     faults: list[str] = []
@@ -166,7 +166,10 @@ def _check_config(arguments: argparse.Namespace) -> int:
     except ConfigError as exc:
         faults = exc.faults
     else:
-        faults += web_faults(config.web)
+        try:
+            check_exposure(config.web, load_web_settings(config.web.config_file))
+        except ConfigError as exc:
+            faults += exc.faults
         for target in config.notify.snmp:
             try:
                 load_secrets(target.secrets, "2c" if target.version == "2c" else "3")

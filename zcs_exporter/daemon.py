@@ -163,8 +163,8 @@ class Daemon:
         parts, faults = await self._build(self._config, saved)
         if faults:
             raise ConfigError(faults)
-        web = WebServer(self._config.web, self._config.privacy, self, self._token())
-        await web.start()
+        self._web = WebServer(self._config.web, self._config.privacy, self, self._token(), self._clock)
+        await self._web.start()
         with contextlib.suppress(sqlite3.Error):  # a full disk now is told by the first commit
             await self._store.reserve()
         self._catch_signals()
@@ -175,7 +175,7 @@ class Daemon:
         ready = asyncio.create_task(self._become_ready(), name="ready")
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-        await self._stop(web, [*tasks, ready])
+        await self._stop([*tasks, ready])
         for task in done - {stop}:
             task.result()  # none of them ends by itself: this raises what ended it
 
@@ -204,8 +204,11 @@ class Daemon:
         _, unusable = load_targets(config, self._identity, self._clock)
         if self._engine.commit_failure is not None:
             faults.append(f"state cannot be saved, so it would be lost: {self._engine.commit_failure}")
-        if faults or unusable:
-            return faults + unusable
+        faults += unusable
+        if not faults:
+            faults += await self._web.reload(config.privacy)
+        if faults:
+            return faults
         await self._stop_parts()
         await self._engine.turn()
         parts, faults = await self._build(config, await self._store.run(read_saved))
@@ -276,7 +279,7 @@ class Daemon:
         await self._followers.stop()
         await self._dispatcher.stop()
 
-    async def _stop(self, web: WebServer, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Commit, say good-bye and close, within two seconds whatever hangs."""
         self._systemd.stopping()
         for task in tasks:
@@ -290,7 +293,7 @@ class Daemon:
                 await self._engine.turn()
         await self._dispatcher.drain(LAST_WORDS)
         await self._stop_parts()
-        await web.stop()
+        await self._web.stop()
         self._store.close()
 
     async def _take_identity(self, saved: Saved) -> EngineIdentity:

@@ -31,8 +31,6 @@ _REMEDIES = {
     errno.ELOOP: "the symbolic link leads in a circle; remove it or point it at the log",
 }
 
-__all__ = ["LET_GO", "MAX_LINE", "SETTLE", "Cut", "LogTail", "Position", "cut_lines"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -22,7 +22,8 @@ SOAP = (
 )
 IMAP = (
     b"2024-03-02 10:20:40,015 WARN  [ImapSSLServer-7] [ip=10.0.0.5;oip=198.51.100.23;via=10.0.0.5(nginx/1.20.0);] "
-    b"security - cmd=Auth; account=bob@example.com; protocol=imap; error=authentication failed for [bob], invalid password;"
+    b"security - cmd=Auth; account=bob@example.com; protocol=imap; "
+    b"error=authentication failed for [bob], invalid password;"
 )
 SASL = (
     b"2024-03-02 10:20:44,250 WARN  [qtp1:https:https://mail.example.com:7073/service/admin/soap/] "
@@ -31,7 +32,8 @@ SASL = (
 )
 OLD = (
     b"2013-04-24 00:23:23,118 WARN  [btpool0-1042] [ip=10.0.0.5;oip=203.0.113.9;ua=ZimbraWebClient - FF20 (Win);] "
-    b"security - cmd=Auth; account=ann@example.com; protocol=soap; error=authentication failed for [ann], invalid password;"
+    b"security - cmd=Auth; account=ann@example.com; protocol=soap; "
+    b"error=authentication failed for [ann], invalid password;"
 )
 POP_OK = (
     b"2015-03-26 21:51:36,505 INFO  [Pop3Server-13] [ip=172.16.0.3;oip=203.0.113.196;] security - cmd=Auth; "
@@ -56,6 +58,7 @@ def entry(message: bytes, level: bytes = b"WARN ", thread: bytes = b"qtp1-5", co
         (IMAP, b"bob@example.com", "imap", 0),
         (SASL, b"eve@example.com", "admin", 7073),
         (OLD, b"ann@example.com", "soap", 0),
+        (IMAP.replace(b"=imap", b"=pop3"), b"bob@example.com", "pop3", 0),
     ],
 )
 def test_failures_of_every_release_are_read(line: bytes, account: bytes, protocol: str, port: int) -> None:

@@ -149,7 +149,7 @@ def test_a_damaged_row_is_refused(text: str) -> None:
         FillHistory().restore_recent(text)
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e12)), max_size=40))
 def test_whatever_happens_an_estimate_is_a_positive_time_or_none(steps: list[tuple[float, float]]) -> None:
     history, now = FillHistory(), START

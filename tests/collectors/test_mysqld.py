@@ -1,7 +1,7 @@
 import asyncio
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pymysql
 import pytest
@@ -68,10 +68,10 @@ class FakeConnection:
         self.server = server
         self.answer: list[tuple[str, str]] = []
 
-    def cursor(self) -> "FakeConnection":
+    def cursor(self) -> Self:
         return self
 
-    def __enter__(self) -> "FakeConnection":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -120,9 +120,9 @@ def host(tmp_path: Path) -> DatabaseHost:
     (fake.base / "opt/zimbra/db/data").mkdir(parents=True)
     fake.write("/opt/zimbra/data/tmp/mysql/mysql.sock", "")
     fake.write("/opt/zimbra/conf/my.cnf", "[mysqld]\ndatadir = /opt/zimbra/db/data\nmax_connections = 110\n")
-    fake.process(1, "systemd", "/sbin/init", ppid=0)
-    fake.process(4000, "mysqld_safe", *SAFE)
-    fake.process(4100, "mysqld", *SERVER, ppid=4000)
+    fake.add_process(1, "systemd", "/sbin/init", ppid=0)
+    fake.add_process(4000, "mysqld_safe", *SAFE)
+    fake.add_process(4100, "mysqld", *SERVER, ppid=4000)
     return fake
 
 
@@ -218,16 +218,16 @@ def test_a_text_is_no_value() -> None:
     assert list(status_samples([Row("Rpl_status", "AUTH_MASTER"), Row("Ssl_cipher", ""), Row("x", "nan")])) == []
 
 
-@settings(max_examples=10_000, deadline=None)
-@given(st.text(max_size=20) | st.from_regex(r"[-+]?[0-9]*\.?[0-9]*(e[0-9]{1,4})?", fullmatch=True))
+@settings(max_examples=3_000, deadline=None)
+@given(st.text("0123456789.eE+-_ONaniY ", max_size=12) | st.text(max_size=5))
 def test_any_text_is_a_finite_number_or_none(text: str) -> None:
     value = parse_value(text)
 
     assert value is None or abs(value) < float("inf")
 
 
-@settings(max_examples=5_000, deadline=None)
-@given(st.lists(st.tuples(st.text(max_size=30), st.sampled_from(["1", "ON", "x", "2.5"])), max_size=5))
+@settings(max_examples=1_000, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=8), st.sampled_from(["1", "ON", "x", "2.5"])), max_size=5))
 def test_any_rows_make_samples_of_legal_names(pairs: list[tuple[str, str]]) -> None:
     for sample in status_samples(parse_rows(pairs)):
         assert sample.metric.name.isascii()
@@ -486,7 +486,7 @@ def instances(host: FakeHost, manual: ManualClock) -> dict[str, float]:
 def test_two_servers_on_one_data_directory_are_found(
     host: DatabaseHost, server: FakeServer, manual: ManualClock, parent: int, comm: str
 ) -> None:
-    host.process(4200, comm, *SERVER, ppid=parent)
+    host.add_process(4200, comm, *SERVER, ppid=parent)
 
     assert instances(host, manual) == {DATADIR: 2}
 
@@ -507,7 +507,7 @@ def test_the_data_directory_is_found_however_it_is_given(
 ) -> None:
     (host.base / "data").mkdir()
     (host.base / "data/link").symlink_to(host.path(DATADIR))
-    host.process(4200, "mysqld", *argv)
+    host.add_process(4200, "mysqld", *argv)
 
     assert instances(host, manual) == {DATADIR: 2}
 
@@ -529,19 +529,19 @@ def test_the_data_directory_is_found_however_it_is_given(
 def test_other_servers_and_tools_are_not_counted(
     host: DatabaseHost, server: FakeServer, manual: ManualClock, comm: str, argv: tuple[str, ...]
 ) -> None:
-    host.process(4200, comm, *argv)
+    host.add_process(4200, comm, *argv)
 
     assert instances(host, manual) == {DATADIR: 1}
 
 
 def test_a_dead_server_is_not_counted(host: DatabaseHost, server: FakeServer, manual: ManualClock) -> None:
-    host.process(4200, "mysqld", *SERVER, state="Z")
+    host.add_process(4200, "mysqld", *SERVER, state="Z")
 
     assert instances(host, manual) == {DATADIR: 1}
 
 
 def test_a_server_in_a_container_is_not_counted(host: DatabaseHost, server: FakeServer, manual: ManualClock) -> None:
-    host.process(4200, "mysqld", *SERVER)
+    host.add_process(4200, "mysqld", *SERVER)
     host.write("/proc/4200/status", "Name:\tmysqld\nNSpid:\t4200\t17\n")
 
     assert instances(host, manual) == {DATADIR: 1}
@@ -574,7 +574,7 @@ def antispam(host: DatabaseHost) -> FakeServer:
         zimbra_mysql_password="geheim", antispam_mysql_enabled="TRUE", antispam_mysql_password="auch geheim"
     )
     host.write("/opt/zimbra/conf/antispam-my.cnf", f"[mysqld]\ndatadir={SPAM_DATADIR}\n")
-    host.process(5100, "mysqld", *ANTISPAM)
+    host.add_process(5100, "mysqld", *ANTISPAM)
     return host.servers.setdefault("/opt/zimbra/data/amavisd/mysql/mysql.sock", FakeServer())
 
 
@@ -652,7 +652,7 @@ Max-Connections=200
     }
 
 
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(
     st.text() | st.lists(st.sampled_from(["[mysqld]", "[", "a", "a=b", "=", "datadir=", "[]", "a b"])).map("\n".join)
 )
@@ -660,7 +660,7 @@ def test_any_text_is_some_options_file(text: str) -> None:
     assert all(name == name.lower() for name in parse_my_cnf(text))
 
 
-@settings(max_examples=5_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.sampled_from(["--datadir", "--datadir=", "--datadir=/x", "--data_dir", "/y", ""]) | st.text()))
 def test_any_command_line_names_a_directory_or_none(argv: list[str]) -> None:
     found = argument(argv, "datadir")

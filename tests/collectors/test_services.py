@@ -556,6 +556,33 @@ def test_a_service_stopped_by_zmcontrol_is_left_stopped_and_not_down(everything:
     assert back.of(UNEXPECTED, "ldap") == 0
 
 
+def test_a_stop_just_after_the_script_was_seen_still_belongs_to_it(everything: Zimbra) -> None:
+    everything.look()
+    everything.run_control(5000, "zmproxyctl", "stop")
+    everything.look()
+    everything.kill(5000)
+    everything.stop("nginx")
+    soon = everything.look()
+    everything.stop("memcached")
+    late = everything.look(after=61)
+
+    assert soon.down(Tier.EDGE, "proxy") == 0
+    assert late.down(Tier.NEEDED, "memcached") == 1
+
+
+def test_a_service_started_by_a_control_script_may_still_surprise_later(everything: Zimbra) -> None:
+    everything.stop("slapd")
+    everything.look()
+    everything.run_control(5000, "ldap", "start")
+    everything.start("slapd", pid=88, start_ticks=90000)
+    everything.look()
+    everything.kill(5000)
+    everything.look(after=3600)
+    everything.start("slapd", pid=88, start_ticks=99999)
+
+    assert everything.look().of(UNEXPECTED, "ldap") == 1
+
+
 def test_what_zmcontrol_restart_leaves_down_was_not_meant_to_be(everything: Zimbra) -> None:
     everything.look()
     everything.run_control(5000, "zmcontrol", "restart")

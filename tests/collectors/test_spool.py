@@ -182,6 +182,7 @@ def test_size_and_arrival_follow_the_rules_of_showq(content: bytes, expected: tu
         HEAD + b"T\xff\xff\xff\xff\xff\xff" + TAIL,
         HEAD + b"S\x80",
         HEAD + b"S\x7fa@example.com",
+        HEAD + b"S\x0ea@example.com",
         HEAD + record("M", b"") + record("N", b"text") + TAIL,
     ],
 )
@@ -224,7 +225,7 @@ def test_any_bytes_give_an_envelope_or_an_error(data: bytes) -> None:
     parse_or_error(data)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("CTASROMpFX"), st.binary(max_size=200)), max_size=8))
 def test_any_records_give_an_envelope_or_an_error(records: list[tuple[str, bytes]]) -> None:
     parse_or_error(b"".join(record(kind, data) for kind, data in records))
@@ -526,7 +527,7 @@ class Writer:
                 continue
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), rounds=st.lists(st.integers(0, 25), min_size=1, max_size=8))
 def test_after_every_round_the_answer_is_that_of_a_full_walk(
     tmp_path_factory: pytest.TempPathFactory, seed: int, rounds: list[int]

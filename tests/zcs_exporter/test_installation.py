@@ -99,7 +99,7 @@ def test_the_release_is_that_of_the_core_package_installed_last(text: str, versi
 
 def test_the_patch_is_the_highest_configured_since_the_last_installation() -> None:
     history = (
-        "1: INSTALL SESSION START\n2: CONFIGURED patch 8.8.12_P99\n"
+        "1: INSTALL SESSION START\n2: CONFIGURED patch 8.8.15_P99\n"
         "3: INSTALL SESSION START\n4: INSTALL SESSION COMPLETE\n"
         "5: CONFIGURED patch 8.8.15_P9\n6: CONFIGURED proxy-patch 8.8.15_P10\n7: CONFIGURED BEGIN\n"
     )

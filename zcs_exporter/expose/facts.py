@@ -122,16 +122,22 @@ def bar(ratio: float | None, severity: Severity, marks: Mapping[Severity, float]
     )
 
 
-def table(caption: str, heads: tuple[str, ...], rows: list[list[str]]) -> Markup:
-    """Return a table whose first column names its rows."""
+def table(caption: str, heads: tuple[str, ...], rows: list[list[str]], *, stacks: bool = False) -> Markup:
+    """Return a table whose first column names its rows; one that ``stacks`` is a list of rows on a narrow screen."""
     body = [
-        element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:])) for row in rows
+        element(
+            "tr",
+            element("th", row[0], scope="row"),
+            *(element("td", cell, data_head=head) for head, cell in zip(heads[1:], row[1:], strict=True)),
+        )
+        for row in rows
     ]
     return element(
         "table",
         element("caption", caption, class_="hidden"),
         element("thead", element("tr", *(element("th", head, scope="col") for head in heads))),
         element("tbody", *body),
+        class_="stacks" if stacks else None,
     )
 
 

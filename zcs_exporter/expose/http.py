@@ -437,7 +437,7 @@ def _accepts_gzip(header: str) -> bool:
     for part in header.lower().split(","):
         coding, *parameters = (piece.strip() for piece in part.split(";"))
         if coding == "gzip":
-            return "q=0" not in (piece.rstrip(".0") or piece for piece in parameters)
+            return all(piece.rstrip("0.") != "q=" for piece in parameters)  # q=0 refuses it
     return False
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 from zcs_exporter.alerting.model import Severity
-from zcs_exporter.contract import EvidenceKind
+from zcs_exporter.contract import Evidence, EvidenceKind
 from zcs_exporter.expose.facts import (
+    UNKNOWN,
     Facts,
     badge,
     bar,
@@ -24,6 +25,7 @@ from zcs_exporter.snapshot import Reading
 Visible = AbstractSet[EvidenceKind]
 
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
+_WIDE = frozenset({"filesystem", "jvm"})
 NOTHING = "\N{EN DASH}"
 
 
@@ -51,7 +53,7 @@ def _area(title: str, reading: Reading, now: float, body: Markup) -> Markup:
         "section",
         element("h2", title, " ", element("small", *_age(reading, now)), id=name),
         body,
-        class_="area",
+        class_="area wide" if reading.collector in _WIDE else "area",
         aria_labelledby=name,
     )
 
@@ -61,10 +63,14 @@ def _age(reading: Reading, now: float) -> list[Markup]:
     failure = reading.failure
     if reading.collected_at is not None and reading.samples:
         age = element("span", span(now - reading.collected_at), " old")
-        return [age] if failure is None else [age, join(" "), badge(Severity.WARNING, "not renewed, see below")]
+        return [age] if failure is None else [age, join(" "), _see_why(Severity.WARNING, "not renewed")]
     if failure is not None:
-        return [badge(Severity.UNKNOWN, "unknown, see below")]
+        return [_see_why(Severity.UNKNOWN, "unknown")]
     return [badge(Severity.UNKNOWN, "not looked at yet" if reading.rounds == 0 else "nothing known")]
+
+
+def _see_why(severity: Severity, text: str) -> Markup:
+    return join(badge(severity, text), " ", element("a", "why", href="#unseen"))
 
 
 def _filesystems(facts: Facts, _visible: Visible) -> Markup:
@@ -89,16 +95,19 @@ def _filesystems(facts: Facts, _visible: Visible) -> Markup:
             if sample.value == 1
         ]
         kept = element("small", ", ".join(sorted(roles)))
-        room: str = join(size(free.get(mount)), " free of ", size(total.get(mount))) if mount in total else Markup()
+        answers = mount in total
+        room: str = join(size(free.get(mount)), " free of ", size(total.get(mount))) if answers else UNKNOWN
         rows.append(
             [
                 join(mount, " ", *flags, kept),
                 _share(facts, used.get(mount), "ZcsFilesystemFull", room),
-                _share(facts, inodes.get(mount), "ZcsFilesystemInodesFull"),
-                _until_full(facts, mount),
+                _share(facts, inodes.get(mount), "ZcsFilesystemInodesFull", "" if answers else UNKNOWN),
+                _until_full(facts, mount) if answers else UNKNOWN,
             ]
         )
-    return table("File systems, the fullest first", ("Mounted on", "Space used", "Inodes used", "Full in"), rows)
+    return table(
+        "File systems, the fullest first", ("Mounted on", "Space used", "Inodes used", "Full in"), rows, stacks=True
+    )
 
 
 def _until_full(facts: Facts, mount: str) -> str:
@@ -159,6 +168,7 @@ def _database(facts: Facts, _visible: Visible) -> Markup:
             "Connections",
             join(
                 _share(facts, share, "ZcsMysqldConnections") if share is not None else "",
+                " ",
                 element("small", count(open_now), " of ", count(most)),
             ),
         ),
@@ -201,7 +211,7 @@ def _jvms(facts: Facts, _visible: Visible) -> Markup:
             ]
         )
     heads = ("Process", "Heap used", "Old after GC", "Time in GC", "Threads", "Running for")
-    return table("Java processes", heads, rows)
+    return table("Java processes", heads, rows, stacks=True)
 
 
 def _class(facts: Facts, value: float | None, alert: str) -> str:
@@ -224,11 +234,11 @@ def _logins(facts: Facts, visible: Visible) -> Markup:
     metric = "zcs_auth_window_failures_max"
     highest = facts.by(metric, "check")
     rows = [
-        _check(facts, *texts, highest.get(check), evidence_line(facts.evidence(metric, check=check), visible, NOTHING))
+        _check(facts, *texts, highest.get(check), _who(facts.evidence(metric, check=check), visible))
         for check, texts in _CHECKS.items()
     ]
     rows += [
-        _check(facts, *texts, facts.value(name), evidence_line(facts.evidence(name), visible, NOTHING))
+        _check(facts, *texts, facts.value(name), _who(facts.evidence(name), visible))
         for name, texts in _SPREADS.items()
     ]
     window = facts.value("zcs_auth_window_seconds")
@@ -244,9 +254,13 @@ def _logins(facts: Facts, visible: Visible) -> Markup:
     ]
     return join(
         element("p", "Most failed logins within ", "the window" if window is None else span(window), class_="lead"),
-        table("Most failed logins within the window", ("By", "Most", "Alarm from", "Who"), rows),
+        table("Most failed logins within the window", ("By", "Most", "Alarm from", "Who"), rows, stacks=True),
         table("Logins counted so far", ("Protocol", "Failed", "Succeeded"), totals) if totals else "",
     )
+
+
+def _who(evidence: Evidence, visible: Visible) -> Markup:
+    return evidence_line(evidence[:3], visible, NOTHING)
 
 
 def _check(facts: Facts, text: str, alert: str, value: float | None, who: str) -> list[str]:
@@ -313,4 +327,5 @@ def notifications(facts: Facts) -> Markup:
         "Receivers of notifications",
         ("Receiver", "Waiting", "Oldest", "Delivered", "Tried again", "Given up"),
         rows,
+        stacks=True,
     )

@@ -100,7 +100,7 @@ def render_page(scene: Scene) -> bytes:
             *(_alarm(rule, alarm, scene) for rule, alarm in alarms),
             _unseen(scene),
             areas(facts, scene.visible),
-            _section("notifications", "Notifications", notifications(facts)),
+            _section("notifications", "Notifications", notifications(facts), age=scene.now - scene.snapshot.at),
             _recent(scene),
             _collectors(scene),
         ),
@@ -223,8 +223,9 @@ def _alarm(rule: AlertRule, alarm: Alarm, scene: Scene) -> Markup:
     )
 
 
-def _section(name: str, title: str, *body: str) -> Markup:
-    return element("section", element("h2", title, id=name), *body, class_="area", aria_labelledby=name)
+def _section(name: str, title: str, *body: str, age: float | None = None) -> Markup:
+    old = "" if age is None else join(" ", element("small", span(age), " old"))
+    return element("section", element("h2", title, old, id=name), *body, class_="area", aria_labelledby=name)
 
 
 def _unseen(scene: Scene) -> Markup:
@@ -233,9 +234,9 @@ def _unseen(scene: Scene) -> Markup:
     for name, reading in scene.snapshot.readings.items():
         if (failure := reading.failure) is not None:
             kept = (
-                join(" Shown are the values of ", moment(reading.collected_at, scene.now), ".")
+                join("Shown are the values of ", moment(reading.collected_at, scene.now), ". ")
                 if reading.samples and reading.collected_at is not None
-                else " Its values are unknown."
+                else "Its values are unknown. "
             )
             since = element("small", "since ", moment(failure.since, scene.now))
             items.append(_fault(name, failure.message, failure.remedy, kept, since))
@@ -247,8 +248,8 @@ def _unseen(scene: Scene) -> Markup:
 
 
 def _fault(name: str, message: str, remedy: str, *more: str) -> Markup:
-    to_do = join(element("br"), element("b", "To do: "), remedy) if remedy else ""
-    return element("li", element("b", name), ": ", message, ".", *more, to_do)
+    to_do = element("div", element("b", "To do: "), remedy) if remedy else ""
+    return element("li", element("b", name), ": ", message, ". ", *more, to_do)
 
 
 def _recent(scene: Scene) -> Markup:
@@ -269,7 +270,7 @@ def _collectors(scene: Scene) -> Markup:
         when = moment(reading.collected_at, scene.now) if reading.collected_at is not None else Markup("\N{EN DASH}")
         rows.append([name, _state(reading), when, f"{reading.duration:.3f} s" if reading.rounds else "\N{EN DASH}"])
     heads = ("Collector", "State", "Last good round", "Took")
-    return _section("collectors", "Collectors", table("What watches this host", heads, rows))
+    return _section("collectors", "Collectors", table("What watches this host", heads, rows, stacks=True))
 
 
 def _state(reading: Reading) -> Markup:

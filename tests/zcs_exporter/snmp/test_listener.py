@@ -147,7 +147,7 @@ def test_an_inform_that_nobody_has_room_for_is_not_acknowledged(
 
     async def run() -> None:
         async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
-            destination = Destination("nms", "127.0.0.1", listener.port, "2c", "inform", COMMUNITY, 0.2, 0)
+            destination = Destination("nms", "127.0.0.1", listener.port, "2c", "inform", COMMUNITY, 1.0, 0)
             sender = SnmpSender(destination, identity, CLOCK)
             await sender.send(notification, 1)
             with pytest.raises(DeliveryError):

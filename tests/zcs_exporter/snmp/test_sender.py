@@ -27,7 +27,7 @@ CLOCK = Clock()
 def to(port: int, version: str = "2c", kind: str = "inform", secrets: Secrets | None = None, **more) -> Destination:
     chosen = secrets or (COMMUNITY if version == "2c" else USER)
     return Destination(
-        "nms", more.pop("host", "127.0.0.1"), port, version, kind, chosen, **{"timeout": 0.2, "retries": 1} | more
+        "nms", more.pop("host", "127.0.0.1"), port, version, kind, chosen, **{"timeout": 5.0, "retries": 1} | more
     )
 
 
@@ -146,8 +146,20 @@ def test_silence_can_heal_and_keeps_within_its_time(
             assert error.retryable
             assert "127.0.0.1" in str(error)
 
-        with_sender(to(receiver.port, version), identity, body)
+        with_sender(to(receiver.port, version, timeout=0.5), identity, body)
         assert len(receiver.datagrams()) >= 2
+
+
+def test_a_wall_clock_that_stands_still_does_not_hold_up_the_queue(
+    notification: Notification, identity: EngineIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pysnmp.carrier.asyncio.dispatch.time", lambda: 1000.0)
+    with Silent() as receiver:
+
+        async def body(sender: SnmpSender) -> None:
+            assert (await asyncio.wait_for(failure(sender, notification), 60)).fault is Fault.TIMEOUT
+
+        with_sender(to(receiver.port, timeout=0.2), identity, body)
 
 
 def test_every_retry_carries_the_same_event_id(notification: Notification, identity: EngineIdentity) -> None:
@@ -156,7 +168,7 @@ def test_every_retry_carries_the_same_event_id(notification: Notification, ident
         async def body(sender: SnmpSender) -> None:
             await failure(sender, notification)
 
-        with_sender(to(receiver.port, retries=2), identity, body)
+        with_sender(to(receiver.port, retries=2, timeout=0.5), identity, body)
         datagrams = receiver.datagrams()
         assert len(datagrams) == 3
         assert all(notification.event_id.encode() in datagram for datagram in datagrams)
@@ -188,7 +200,7 @@ def test_a_refusal_is_told_at_once_and_does_not_heal_by_waiting(
 def test_a_wrong_community_is_silence_and_a_hint_names_it(notification: Notification, identity: EngineIdentity) -> None:
     async def run() -> None:
         async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
-            sender = SnmpSender(to(listener.port, secrets=Community("wrong")), identity, CLOCK)
+            sender = SnmpSender(to(listener.port, secrets=Community("wrong"), timeout=0.5), identity, CLOCK)
             error = await failure(sender, notification)
             assert error.fault is Fault.TIMEOUT
             assert "community" in str(error)
@@ -205,7 +217,7 @@ def test_informs_resume_after_the_receiver_restarts_even_as_another_engine(
     async def run() -> None:
         first = TrapListener("127.0.0.1", 0, [Sender(USER)], CLOCK)
         await first.start()
-        sender = SnmpSender(to(first.port, "3"), identity, CLOCK)
+        sender = SnmpSender(to(first.port, "3", timeout=0.5), identity, CLOCK)
         await sender.send(notification, 1)
         first.close()
         # The socket is closed in the loop's next round.
@@ -230,7 +242,7 @@ def test_a_restarted_receiver_that_was_never_seen_down_costs_one_failure_at_most
     async def run() -> None:
         first = TrapListener("127.0.0.1", 0, [Sender(USER)], CLOCK)
         await first.start()
-        sender = SnmpSender(to(first.port, "3"), identity, CLOCK)
+        sender = SnmpSender(to(first.port, "3", timeout=0.5), identity, CLOCK)
         await sender.send(notification, 1)
         first.close()
         await asyncio.sleep(0)
@@ -325,7 +337,7 @@ def test_after_a_failure_the_name_is_resolved_anew(
     async def run() -> None:
         async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
             monkeypatch.setattr("zcs_exporter.snmp.sender.socket.getaddrinfo", resolve)
-            sender = SnmpSender(to(listener.port, host="nms.example.com"), identity, CLOCK)
+            sender = SnmpSender(to(listener.port, host="nms.example.com", timeout=0.5), identity, CLOCK)
             await failure(sender, notification)
             await sender.send(notification, 2)
             await sender.send(notification, 3)
@@ -347,7 +359,7 @@ def test_after_a_failure_the_next_address_of_the_name_is_tried(
     async def run() -> None:
         async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
             monkeypatch.setattr("zcs_exporter.snmp.sender.socket.getaddrinfo", resolve)
-            sender = SnmpSender(to(listener.port, host="nms.example.com"), identity, CLOCK)
+            sender = SnmpSender(to(listener.port, host="nms.example.com", timeout=0.5), identity, CLOCK)
             await failure(sender, notification)
             await sender.send(notification, 2)
             sender.close()
@@ -483,7 +495,7 @@ def test_garbage_for_an_answer_is_ignored(notification: Notification, identity: 
                     receiver.socket.sendto(nonsense, address)
 
             loop.add_reader(receiver.socket, answer)
-            sender = SnmpSender(to(receiver.port), identity, CLOCK)
+            sender = SnmpSender(to(receiver.port, timeout=0.5), identity, CLOCK)
             assert (await failure(sender, notification)).fault is Fault.TIMEOUT
             loop.remove_reader(receiver.socket)
             sender.close()
