@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from socket import AF_INET, inet_pton
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -32,6 +33,12 @@ def parse_address(text: str) -> Address | None:
     if len(text) > _MAX_TEXT:
         return None
     text = text.strip()
+    if ":" not in text:
+        try:
+            # Several times faster than reading the text, and as strict: four decimals without leading zeros.
+            return IPv4Address(inet_pton(AF_INET, text))
+        except (OSError, ValueError):
+            return None
     match = _BRACKETED.fullmatch(text) or _IPV4_PORT.fullmatch(text)
     if match is not None:
         text = match[1]

@@ -73,7 +73,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
         fields, rest = mount.split(" "), file_system.split(" ", 2)
         try:
             if not dash:
-                raise ValueError("no ' - '")  # noqa: TRY301 - one place words the error
+                raise ValueError("no ' - '")
             mounts.append(
                 Mount(
                     mount_id=int(fields[0]),

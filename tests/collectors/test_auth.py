@@ -1,6 +1,7 @@
 import asyncio
 import ipaddress
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,14 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from fakes import FakeHost, ManualClock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from collectors.auth import AuthCollector, AuthConfig
 from collectors.auth_metrics import ALL, MTA_FAILURES, PROXY_FAILURES, STORE_FAILURES
-from fakes import FakeHost, ManualClock
-from zcs_exporter.alerting.model import Catalogue, Severity, load_catalogue
+from zcs_exporter.alerting.model import Catalogue, load_catalogue
 from zcs_exporter.contract import (
     CollectError,
     Durable,
@@ -132,7 +133,7 @@ def stamp(at: float) -> str:
     return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def audit(  # noqa: PLR0913
+def audit(
     at: float,
     account: str = "ann@example.com",
     context: str = "oip=203.0.113.9;",
@@ -149,7 +150,8 @@ def audit(  # noqa: PLR0913
 
 
 def success(at: float, protocol: str = "imap", thread: str = "ImapSSLServer-42", context: str = "ip=10.0.0.5;") -> str:
-    return f"{stamp(at)},118 INFO  [{thread}] [{context}] security - cmd=Auth; account=ann@example.com; protocol={protocol};"
+    message = f"cmd=Auth; account=ann@example.com; protocol={protocol};"
+    return f"{stamp(at)},118 INFO  [{thread}] [{context}] security - {message}"
 
 
 def syslog(at: float, program: str, message: str, host: str = "mail", *, iso: bool = False) -> str:
@@ -260,7 +262,6 @@ def test_nine_failures_at_59_and_nine_at_01_fire_the_check_of_ten(
     daemon.feed(AUDIT, *(audit(minute - 1) for _ in range(9)))
     assert daemon.fired(catalogue) == set()
     manual.now = minute + 1.5
-    daemon.feed(AUDIT, *(audit(minute + 1, f"ann{number}@example.com") for number in range(0)))
     daemon.feed(AUDIT, *(audit(minute + 1) for _ in range(9)))
     assert daemon.window()["ip_account"] == 18
     assert "ZcsAuthIpAccountFailures" in daemon.fired(catalogue)
@@ -372,17 +373,18 @@ def test_an_admin_refused_for_another_reason_is_a_failure(daemon: Daemon, manual
 
 
 def test_five_admin_failures_in_ten_minutes_are_told(daemon: Daemon, manual: ManualClock, catalogue: Catalogue) -> None:
-    for _ in range(5):
+    for _ in range(4):
         daemon.feed(AUDIT, audit(manual.now, thread=ADMIN))
-        manual.advance(140)
+        manual.advance(149)
     assert daemon.fired(catalogue) == set()
-    manual.advance(-110)
-    assert daemon.values()["zcs_auth_admin_window_failures",] == 5
-    daemon2 = Daemon(daemon.host, manual)
-    for _ in range(5):
-        daemon2.feed(AUDIT, audit(manual.now, thread=ADMIN))
-        manual.advance(100)
-    assert daemon2.fired(catalogue) == {"ZcsAuthAdminFailures"}
+    daemon.feed(AUDIT, audit(manual.now, thread=ADMIN))
+    assert daemon.fired(catalogue) == {"ZcsAuthAdminFailures"}
+    assert [item.value for item in daemon.samples()["zcs_auth_admin_window_failures",].evidence] == [
+        "203.0.113.9",
+        "ann@example.com",
+    ]
+    manual.advance(4)
+    assert daemon.fired(catalogue) == set()
 
 
 def test_maintenance_and_must_change_are_no_failures(daemon: Daemon, manual: ManualClock) -> None:
@@ -511,7 +513,8 @@ def test_a_login_under_an_unknown_name_is_counted_by_the_proxy(daemon: Daemon, m
     )
     daemon.feed(
         AUDIT,
-        f"{stamp(manual.now)},1 INFO  [qtp1] [] security - Error occurred during authentication: account not found for [x]. oip=1",
+        f"{stamp(manual.now)},001 INFO  [qtp1] [] security - "
+        "Error occurred during authentication: account not found for [x]. oip=1",
     )
     assert daemon.failures() == {("imap", "no_account"): 1}
     assert daemon.samples()["zcs_auth_window_failures_max", "ip"].evidence[0].value == "198.51.100.23"
@@ -520,7 +523,7 @@ def test_a_login_under_an_unknown_name_is_counted_by_the_proxy(daemon: Daemon, m
 
 def test_a_lockout_is_counted_and_told_once(daemon: Daemon, manual: ManualClock) -> None:
     line = (
-        f"{stamp(manual.now)},1 INFO  [{HTTPS}] [ip=203.0.113.9;] security - cmd=Auth; account=ann@example.com; "
+        f"{stamp(manual.now)},001 INFO  [{HTTPS}] [ip=203.0.113.9;] security - cmd=Auth; account=ann@example.com; "
         "error=account lockout due to too many failed logins;"
     )
     daemon.feed(AUDIT, line)
@@ -625,8 +628,6 @@ def test_configuration_takes_addresses_and_networks_only() -> None:
 def test_lines_in_a_repeated_hour_are_told_apart_by_every_line_between(
     zimbra: FakeHost, manual: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
@@ -732,7 +733,7 @@ LINES = st.one_of(
 
 
 @given(st.lists(st.tuples(LINES, st.sampled_from(["", "", "cut", "commit", "kill"]), st.integers(0, 40)), max_size=25))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_counting_equals_the_reference_however_lines_are_cut_and_the_daemon_killed(
     zimbra: FakeHost, steps: list[tuple[tuple[int, object], str, int]]
 ) -> None:

@@ -52,6 +52,17 @@ class HangingHost(FakeHost):
         return super().statvfs(mountpoint)
 
 
+class OwnHost(HangingHost):
+    """A host that believes to be the one the daemon runs on."""
+
+    def __init__(self, root: Any) -> None:
+        super().__init__(root)
+        self.root = ""
+
+    def path(self, path: str) -> str:
+        return f"{self.base}{path}"
+
+
 @pytest.fixture
 def host(tmp_path: Any) -> Iterator[HangingHost]:
     fake = HangingHost(tmp_path / "host")
@@ -219,7 +230,6 @@ def test_subvolumes_are_apart_as_df_shows_them(host: HangingHost, manual: Manual
 @pytest.mark.parametrize("excludes", ["/opt/zimbra/store", "/srv:/dev/mapper/vg0-store", " /opt/zimbra/store :"])
 def test_what_zcs_excludes_is_measured_and_alarms_nobody(host: HangingHost, manual: ManualClock, excludes: str) -> None:
     host.localconfig(zmstat_df_excludes=excludes)
-    mount(host, ROOT, HOME, STORE.replace("rw", "ro"))
     host.usage["/opt/zimbra/store"] = usage(0.999, files_used=0.999)
     found = measured(host, manual)
     labels = ("/dev/mapper/vg0-store", "xfs", "/opt/zimbra/store")
@@ -309,6 +319,18 @@ def test_below_a_foreign_root_a_mount_that_is_missing_is_not_here(host: HangingH
     found = measured(host, manual)
 
     assert not [key for key in found if "/srv/elsewhere" in key]
+
+
+def test_a_mount_of_this_host_that_the_daemon_cannot_see_is_a_shortfall(tmp_path: Any, manual: ManualClock) -> None:
+    own = OwnHost(tmp_path / "host")
+    mount(own, ROOT, "97 28 8:33 / /home rw - xfs /dev/sdc1 rw")
+    own.usage["/"] = usage(0.5)
+    found = findings(collector(own, manual))
+    [shortfall] = [one for one in found if isinstance(one, Shortfall)]
+
+    assert "/home" in shortfall.message
+    assert "ProtectHome" in shortfall.remedy
+    assert values(found)["device_error", "/home", "other"] == 1
 
 
 @pytest.mark.parametrize(
@@ -501,6 +523,22 @@ def test_what_an_automounter_took_away_is_not_missed(host: HangingHost, manual: 
     mount(host, ROOT, HOME, automount)
 
     assert values(findings(subject))["vanished", "/opt/zimbra/backup"] == 0
+
+
+def test_what_an_indirect_automount_holds_is_not_missed(host: HangingHost, manual: ManualClock) -> None:
+    (host.base / "opt/zimbra/backup").rmdir()
+    (host.base / "auto/backup").mkdir(parents=True)
+    (host.base / "opt/zimbra/backup").symlink_to(host.path("/auto/backup"))
+    automount = "97 28 0:70 / /auto rw - autofs auto.misc rw"
+    mount(host, ROOT, HOME, automount, "98 97 0:52 / /auto/backup rw - nfs4 nas.example.com:/export/zimbra rw")
+    host.usage["/auto/backup"] = usage(0.5)
+    subject = collector(host, manual)
+    before = values(findings(subject))
+    manual.advance(7200)
+    mount(host, ROOT, HOME, automount)
+
+    assert roles(before, "/auto/backup") == {"backup"}
+    assert ("vanished", "/auto/backup") not in values(findings(subject))
 
 
 def test_the_passive_node_of_a_cluster_misses_nothing(host: HangingHost, manual: ManualClock) -> None:

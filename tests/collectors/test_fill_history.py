@@ -99,6 +99,17 @@ def test_one_burst_does_not_make_a_trend() -> None:
     assert history.estimate(START + 7 * HOUR, 45 * GIB) is None
 
 
+def test_each_new_point_is_reckoned_with() -> None:
+    history = recorded(7, lambda t: 50 * GIB - t * 1e5)
+    now, room = START + 7 * HOUR, 50 * GIB - 7 * HOUR * 1e5
+    before = history.short_estimate(now, room)
+    for number in range(1, 14):
+        history.add(now + number * 300, room, 100 * GIB)
+
+    assert before is not None
+    assert history.short_estimate(now + 13 * 300, room) is None
+
+
 def test_another_size_is_another_disk() -> None:
     history = recorded(6.5, lambda t: 50 * GIB - t * 1e5)
     now = START + 6.5 * HOUR

@@ -171,6 +171,12 @@ def test_rows_are_grouped_as_mysqld_exporter_does() -> None:
     assert found["mysql_global_status_buffer_pool_dirty_pages",] == float(
         dict(STATUS)["Innodb_buffer_pool_pages_dirty"]
     )
+    assert {key[1] for key in found if key[0] == "mysql_global_status_buffer_pool_pages"} == {
+        "data",
+        "free",
+        "misc",
+        "old",
+    }
     assert ("mysql_global_status_buffer_pool_page_changes_total", "flushed") in found
     assert ("mysql_global_status_performance_schema_lost_total", "users_lost") in found
     assert not [key for key in found if "total" in key[1:]]

@@ -68,7 +68,8 @@ class Watch:
         self, exporter: Callable[..., Exporter], snmptrapd: Callable[..., Snmptrapd], prometheus: Callable[..., Prometheus]
     ) -> None:
         need_mibs()
-        user = V3User("nagios", "SHA-256", "a long auth password", "AES", "a long priv password")
+        passwords = {"auth_password": "a long auth password", "priv_password": "a long priv password"}
+        user = V3User(name="nagios", auth="SHA-256", priv="AES", **passwords)
         self.v2c = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], community="lab-community")
         self.v3 = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], users=[user])
         self.daemon = exporter(settings())
@@ -165,6 +166,7 @@ def test_each_fault_is_raised_and_cleared_everywhere(
 ) -> None:
     """One daemon, one Prometheus, nine faults: their common start-up is most of the time."""
     zcs.set_services("mailbox", "mta", "memcached", "ldap")
+    zcs.set_localconfig(zimbra_swatch_threshold_seconds="5")
     STORE.mkdir(exist_ok=True)
     if not any(line.split()[1] == str(STORE) for line in Path("/proc/mounts").read_text().splitlines()):
         mount_memory(STORE, "8m", inodes=200)

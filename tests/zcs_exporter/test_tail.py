@@ -773,6 +773,24 @@ def test_a_partial_line_in_a_copy_does_not_wait_for_the_next_line(rig: Rig) -> N
     assert rig.drain() == b"tw\n"
 
 
+@pytest.mark.parametrize("text", [b"", b"two\n"])
+def test_a_log_truncated_and_renamed_before_anybody_looked_is_read_once(rig: Rig, text: bytes) -> None:
+    rig.follow()
+    rig.append(b"one\n")
+    rig.drain()
+    shutil.copy(rig.file, rig.named(".2026-11-11"))
+    os.truncate(rig.file, 0)
+    rig.append(text)
+    for day, line in ((12, b"three\n"), (13, b"four\n")):
+        rig.file.rename(rig.named(f".2026-11-{day}"))
+        # Their times must differ, and the system's may be the same.
+        later = rig.named(".2026-11-11").stat().st_mtime + day
+        os.utime(rig.named(f".2026-11-{day}"), (later, later))
+        compress(rig.named(f".2026-11-{day}"))
+        rig.append(line)
+    assert rig.settle() == text + b"three\nfour\n"
+
+
 def test_an_older_file_with_the_same_banner_is_not_taken_for_the_copy(rig: Rig) -> None:
     banner = b"Starting\n" * 200
     rig.append(banner + b"old end\n", rig.named(".2026-11-20"))

@@ -87,7 +87,7 @@ def waiting_for(snapshot: Snapshot) -> list[str]:
 def render_page(scene: Scene) -> bytes:
     """Return the page."""
     facts = Facts(scene.snapshot, scene.now)
-    severity, verdict = _verdict(scene)
+    severity, verdict = _verdict(scene, facts)
     alarms = sorted(scene.alarms, key=lambda pair: (_RANK[pair[1].severity], pair[1].since))
     body = join(
         _header(scene, facts),
@@ -150,7 +150,7 @@ def _document(title: str, severity: Severity, body: Markup, *, refresh: bool) ->
     return f"<!DOCTYPE html>\n{page}\n".encode("utf-8", "replace")
 
 
-def _verdict(scene: Scene) -> tuple[Severity, str]:
+def _verdict(scene: Scene, facts: Facts) -> tuple[Severity, str]:
     """Return in how bad a state the host is; good only when everything that is here was seen."""
     age = scene.now - scene.snapshot.at
     if age > STALE:
@@ -167,6 +167,9 @@ def _verdict(scene: Scene) -> tuple[Severity, str]:
     blind += [path for path, _ in scene.logs]
     if blind:
         return Severity.WARNING, f"No alarm, but not everything can be seen: {', '.join(blind)}"
+    down = [name for name, value in facts.by("zcs_service_up", "name").items() if value == 0]
+    if down:
+        return Severity.WARNING, f"No alarm, but down: {', '.join(sorted(down))}"
     return Severity.OK, "All good"
 
 
