@@ -124,7 +124,7 @@ def sort_audit_lines(data: bytes) -> tuple[Counter[str], list[bytes]]:
     """Return the plain successes of whole lines by protocol, and every line that has to be looked at alone."""
     found = _SORTED.findall(data)
     successes: Counter[str] = Counter()
-    if False:
+    if len(found) != data.count(b"\n"):
         # Something broken in the middle was taken together with the line after it.
         return successes, [line for line in data.split(b"\n") if line]
     for protocol, times in Counter([protocol for protocol, _ in found]).items():

@@ -57,7 +57,8 @@ class FakeView:
     is_ready: bool = True
     faults: list[str] = field(default_factory=list)
     reloads: int = 0
-    slow: asyncio.Event | None = None
+    hold: asyncio.Semaphore | None = None
+    begun: asyncio.Semaphore | None = None
 
     def snapshot(self) -> Snapshot:
         return self.latest
@@ -76,9 +77,14 @@ class FakeView:
 
     async def reload(self) -> list[str]:
         self.reloads += 1
-        if self.slow is not None:
-            await self.slow.wait()
+        if self.hold is not None and self.begun is not None:
+            self.begun.release()
+            await self.hold.acquire()
         return self.faults
+
+    def be_slow(self) -> None:
+        """Have each reload say that it has begun, and wait to be let go on."""
+        self.begun, self.hold = asyncio.Semaphore(0), asyncio.Semaphore(0)
 
     def put(self, *readings: Reading, own: tuple[Sample, ...] = ()) -> None:
         """Publish a new snapshot."""

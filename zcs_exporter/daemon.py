@@ -143,8 +143,12 @@ class Daemon:
         """Whether every log is open and every collector has ended its first attempt."""
         return self._ready
 
+    def stop(self) -> None:
+        """Have ``run`` end as SIGTERM does."""
+        self._stopping.set()
+
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+        """Run until SIGTERM or SIGINT, or ``stop``.
 
         Raises:
             ConfigError: A secrets file or the web configuration cannot be used.

@@ -137,16 +137,13 @@ class Engine:
                 readings[name] = next_reading(readings[name], outcome, self._runners[name].max_age)
                 events += outcome.events
         complete = bool(readings) and all(reading.rounds for reading in readings.values())
-        snapshot = Snapshot(
-            self.latest.generation + 1, self._clock.wall(), readings, tuple(self._own_samples(readings))
-        )
-        self._judge(snapshot, events, complete=complete)
+        # Alerts about the daemon itself judge by what it last published; what they cause is not in it yet.
+        seen = Snapshot(self.latest.generation + 1, self._clock.wall(), readings, self.latest.own)
+        self._judge(seen, events, complete=complete)
         messages, self._said = self._said, {}
         commit = self._changes(messages)
         await self._commit(commit)
         self.recent.extendleft(messages.values())
-        standing = vet(alarm_samples(self.evaluator.active())).samples
-        self.latest = replace(snapshot, own=snapshot.own + standing)
         self._links.enqueue(
             [
                 Delivery(number, target, message, None)
@@ -154,6 +151,7 @@ class Engine:
                 for target in targets
             ]
         )
+        self.latest = replace(seen, own=vet(self._own_samples(readings)).samples)
         if complete:
             self.complete.set()
 
@@ -161,6 +159,7 @@ class Engine:
         yield from collector_samples(readings)
         yield STATE_WRITABLE.sample(self.commit_failure is None)
         yield from threshold_samples(self._policies)
+        yield from alarm_samples(self.evaluator.active())
         for source in self._links.sources:
             yield from source()
 

@@ -239,8 +239,21 @@ def test_plain_successes_are_counted_and_everything_else_is_handed_on() -> None:
     assert rest == [SOAP, odd, admin, b"continued"]
 
 
-def test_a_broken_line_does_not_take_the_next_one_with_it() -> None:
-    broken = b"2024-03-02 10:20:33,901 INFO  [thread] [context without an end"
+def test_a_user_agent_cannot_make_a_success_look_like_another_operation() -> None:
+    line = POP_OK.replace(b"oip=203.0.113.196;", b"ua=x;;] security - cmd=Foo;")
+    assert sort_audit_lines(line + b"\n") == (Counter(), [line])
+    assert login(line).kind is Kind.SUCCESS
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"2024-03-02 10:20:33,901 INFO  [thread] [context without an end",
+        b"2024-03-02 10:20:33,901 INFO  [thread] [ip=10.0.0.5;] security - cmd=Auth; account=half\nx; protocol=pop3;",
+        b"2024-03-02 10:20:33,901 INFO  [thread] [half\n;] security - cmd=Auth; account=ann; protocol=pop3;",
+    ],
+)
+def test_a_broken_line_does_not_take_the_next_one_with_it(broken: bytes) -> None:
     successes, rest = sort_audit_lines(b"".join(line + b"\n" for line in (broken, POP_OK, SOAP, POP_OK)))
     told = Counter(login(line).protocol for line in rest if parse_audit_line(line) and login(line).kind is Kind.SUCCESS)
     assert (successes + told)["pop3"] == 2

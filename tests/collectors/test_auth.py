@@ -635,8 +635,13 @@ def test_lines_in_a_repeated_hour_are_told_apart_by_every_line_between(
         manual.now = night
         daemon = Daemon(zimbra, manual)
         begin = int(night) - 3 * 3600
-        lines = [success(at) for at in range(begin, int(night) - 5, 600)]
-        daemon.feed(AUDIT, *lines, audit(night - 30))
+        lines = [(at, success(at)) for at in range(begin, int(night) - 5, 600)]
+        # The clock shows the same minute an hour before and now.
+        lines += [(night - 3630, audit(night - 3630)), (night - 30, audit(night - 30))]
+        texts = [text for _, text in sorted(lines)]
+        daemon.feed(AUDIT, *texts[:6])
+        daemon.feed(AUDIT, *texts[6:])
+        assert daemon.failures() == {("soap", "bad_password"): 2}
         assert daemon.window()["total"] == 1
     finally:
         monkeypatch.undo()

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
 from e2e.lab import (
     HOME,
     Exporter,
@@ -13,7 +12,6 @@ from e2e.lab import (
     Postfix,
     Prometheus,
     Snmptrapd,
-    V3User,
     Zcs,
     kill,
     mount_memory,
@@ -21,10 +19,8 @@ from e2e.lab import (
     run,
     wait_for,
 )
+from e2e.product import MIB, USER, USER_SECRET, failure, now, settings
 
-MIB = Path(__file__).parents[2] / "packaging" / "mib"
-INTERVALS = ("filesystem", "postfix", "mysqld", "jvm", "auth", "services", "zimbra")
-QUICK = {"for": "1s", "keep": "1s"}
 ALERTS = (
     "ZcsFilesystemFull",
     "ZcsFilesystemInodesFull",
@@ -39,45 +35,19 @@ ALERTS = (
 STORE = HOME / "store"
 
 
-def settings(**more: object) -> dict[str, object]:
-    return {
-        "collectors": {name: {"interval": "1s"} for name in INTERVALS} | {"jvm": {"interval": "1s", "gc_window": "5s"}},
-        "alerts": {"overrides": {name: QUICK for name in ALERTS}},
-        **more,
-    }
-
-
-def failure(second: int, address: str, account: str) -> str:
-    """An audit.log line of ZCS 10 about a wrong password, at a second of the current minute's clock."""
-    stamp = run("date", "-d", f"@{second}", "+%Y-%m-%d %H:%M:%S,118").strip()
-    return (
-        f"{stamp} WARN  [qtp1068934215-512:https://mail.example.com:443/service/soap/AuthRequest] "
-        f"[oip={address};ua=zclient/10.0.8_GA_4518;soapId=4e5e1bb3;] security - cmd=Auth; account={account}; "
-        f"protocol=soap; error=authentication failed for [{account}], invalid password;"
-    )
-
-
-def now() -> int:
-    return int(run("date", "+%s"))
-
-
 class Watch:
     """A running daemon with a v2c trap receiver, a v3 inform receiver and a Prometheus."""
 
     def __init__(
-        self, exporter: Callable[..., Exporter], snmptrapd: Callable[..., Snmptrapd], prometheus: Callable[..., Prometheus]
+        self,
+        exporter: Callable[..., Exporter],
+        snmptrapd: Callable[..., Snmptrapd],
+        prometheus: Callable[..., Prometheus],
     ) -> None:
         need_mibs()
-        passwords = {"auth_password": "a long auth password", "priv_password": "a long priv password"}
-        user = V3User(name="nagios", auth="SHA-256", priv="AES", **passwords)
         self.v2c = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], community="lab-community")
-        self.v3 = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], users=[user])
-        self.daemon = exporter(settings())
-        secret = {
-            "user": user.name,
-            "auth": {"protocol": "SHA-256", "password": user.auth_password},
-            "priv": {"protocol": "AES-128", "password": user.priv_password},
-        }
+        self.v3 = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], users=[USER])
+        self.daemon = exporter(settings(*ALERTS))
         self.daemon.config["notify"] = {
             "heartbeat": "0s",
             "snmp": [
@@ -95,7 +65,7 @@ class Watch:
                     "port": self.v3.port,
                     "version": 3,
                     "kind": "inform",
-                    "secrets": self.daemon.secrets("new.secret", secret),
+                    "secrets": self.daemon.secrets("new.secret", USER_SECRET),
                 },
             ],
         }
@@ -117,15 +87,18 @@ class Watch:
     def raised(self, alert: str) -> None:
         wait_for(lambda: self._firing(alert), 30, f"Prometheus to fire {alert}; now: {self._state()}")
         for receiver in (self.v2c, self.v3):
-            wait_for(lambda: self._notified(receiver, alert, "Raised"), 20, f"{alert} to be notified: {receiver.received()}")  # noqa: B023
+            self._await(receiver, alert, "Raised")
 
     def cleared(self, alert: str) -> None:
         wait_for(lambda: not self._firing(alert), 60, f"Prometheus to resolve {alert}; now: {self._state()}")
         for receiver in (self.v2c, self.v3):
-            wait_for(lambda: self._notified(receiver, alert, "Cleared"), 60, f"{alert} to be cleared: {receiver.received()}")  # noqa: B023
-            raised = self._notified(receiver, alert, "Raised")
-            cleared = self._notified(receiver, alert, "Cleared")
+            cleared = self._await(receiver, alert, "Cleared")
+            raised = self._await(receiver, alert, "Raised")
             assert {each["zcsNotifyAlarmIndex"] for each in cleared} <= {each["zcsNotifyAlarmIndex"] for each in raised}
+
+    def _await(self, receiver: Snmptrapd, alert: str, kind: str) -> list[dict[str, str]]:
+        what = f"{alert} {kind} to arrive: {receiver.received()}"
+        return wait_for(lambda: self._notified(receiver, alert, kind), 60, what)
 
     def _firing(self, alert: str) -> bool:
         return any(

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from zcs_exporter.alerting.evaluate import Policy
-from zcs_exporter.alerting.model import AlertRule, Severity
+from zcs_exporter.alerting.model import AlertRule, Severity, Unit
 from zcs_exporter.contract import Duration, Kind, Metric, Sample, Section
 from zcs_exporter.localconfig import Localconfig
 
@@ -77,8 +77,8 @@ def _policy(rule: AlertRule, config: AlertsConfig, localconfig: Localconfig | No
     if override.off or left_out:
         return Policy({})
     thresholds = dict(rule.defaults)
-    if config.profile == "strict-75" and rule.resource:
-        thresholds[Severity.WARNING] = min(STRICT_SHARE, thresholds.get(Severity.WARNING, 1.0))
+    if config.profile == "strict-75" and rule.resource and rule.unit is Unit.RATIO and Severity.WARNING in thresholds:
+        thresholds[Severity.WARNING] = min(STRICT_SHARE, thresholds[Severity.WARNING])
     if rule.localconfig is not None and localconfig is not None:
         keys = {Severity.WARNING: rule.localconfig.warning, Severity.CRITICAL: rule.localconfig.critical}
         for severity, key in keys.items():

@@ -104,12 +104,17 @@ class View(Protocol):
 
 
 class WebServer:
-    """The server, from binding its address to closing its last connection."""
+    """The server, from binding its address to closing its last connection.
+
+    Attributes:
+        port: Where it listens.
+    """
 
     def __init__(
         self, config: WebConfig, privacy: PrivacyConfig, view: View, token: str, clock: Clock = _SYSTEM
     ) -> None:
         """Prepare; ``token`` logs in whoever has it."""
+        self.port = config.port
         self._config = config
         self._privacy = privacy
         self._view = view
@@ -128,11 +133,6 @@ class WebServer:
         self._watch: asyncio.Task[None] | None = None
         self._reload: asyncio.Task[list[str]] | None = None
 
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._socket.getsockname()[1] if self._socket else self._config.port
-
     async def start(self) -> None:
         """Listen.
 
@@ -141,6 +141,7 @@ class WebServer:
         """
         self._take(await self._load())
         self._socket = _bind(self._config)
+        self.port = self._socket.getsockname()[1]
         app = web.Application(client_max_size=16 * 1024, middlewares=[self._middleware()])
         app.add_routes(
             [

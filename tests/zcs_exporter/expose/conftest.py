@@ -32,7 +32,9 @@ def serve(view: FakeView, manual: ManualClock) -> Callable[..., None]:
             await server.start()
             try:
                 # Without it the client's own decoding would hide what came over the wire.
-                async with aiohttp.ClientSession(auto_decompress=False) as session:
+                async with aiohttp.ClientSession(
+                    auto_decompress=False, skip_auto_headers=["Accept-Encoding"]
+                ) as session:
                     await body(Running(server, session, base or f"http://127.0.0.1:{server.port}"))
             finally:
                 await server.stop()

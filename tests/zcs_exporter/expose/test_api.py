@@ -1,0 +1,75 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from web_parts import EVIDENCE, FAILURES, reading
+from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Shortfall
+from zcs_exporter.expose.api import snapshot_json
+from zcs_exporter.snapshot import Failure, Reading, Snapshot
+
+EVERYTHING = frozenset(EvidenceKind)
+VALUE = Metric("zcs_value", Kind.GAUGE, "x")
+
+
+def test_the_snapshot_says_what_is_known_and_why_the_rest_is_not() -> None:
+    known = reading("auth", FAILURES.sample(41, check="ip", evidence=EVIDENCE))
+    failing = Reading(
+        "jvm",
+        (),
+        rounds=3,
+        present=True,
+        failure=Failure(Reason.PERMISSION, "denied", "grant it", 100.0),
+        errors={Reason.PERMISSION: 3},
+        shortfalls=(Shortfall(Reason.PARSE, "half", ""),),
+    )
+    absent = Reading("ldap", (), rounds=1, present=False, absent_because="no slapd")
+    waiting = Reading("zimbra", ())
+    snapshot = Snapshot(4, 200.0, {each.collector: each for each in (known, failing, absent, waiting)})
+    logs = [("/var/log/zimbra.log", CollectError(Reason.UNAVAILABLE, "no such file", "start syslog"))]
+
+    data = json.loads(snapshot_json("mail.example.com", snapshot, logs, EVERYTHING, ready=False))
+
+    assert (data["host"], data["generation"], data["at"], data["ready"]) == ("mail.example.com", 4, 200.0, False)
+    by_name = {each["name"]: each for each in data["collectors"]}
+    assert by_name["auth"]["samples"] == [
+        {
+            "name": "zcs_auth_window_failures_max",
+            "type": "gauge",
+            "labels": {"check": "ip"},
+            "value": 41.0,
+            "evidence": [{"kind": item.kind, "value": item.value, "count": item.count} for item in EVIDENCE],
+            "evidence_hidden": 0,
+        }
+    ]
+    assert by_name["jvm"]["failure"] == {
+        "reason": "permission",
+        "message": "denied",
+        "remedy": "grant it",
+        "since": 100.0,
+    }
+    assert by_name["jvm"]["errors"] == {"permission": 3}
+    assert by_name["jvm"]["collected_at"] is None
+    assert (by_name["ldap"]["present"], by_name["ldap"]["absent_because"]) == (False, "no slapd")
+    assert (by_name["zimbra"]["present"], by_name["zimbra"]["duration"]) == (None, None)
+    assert data["logs"][0]["remedy"] == "start syslog"
+
+
+def test_what_may_not_be_seen_is_only_counted() -> None:
+    snapshot = Snapshot(1, 1.0, {"auth": reading("auth", FAILURES.sample(1, check="ip", evidence=EVIDENCE))})
+
+    text = snapshot_json("h", snapshot, (), frozenset({EvidenceKind.TEXT}), ready=True).decode()
+
+    assert '"evidence":[],"evidence_hidden":3' in text
+    assert "198.51.100.23" not in text
+
+
+@given(value=st.floats(), text=st.text())
+def test_it_is_always_json_that_every_reader_takes(value: float, text: str) -> None:
+    snapshot = Snapshot(1, 1.0, {}, (VALUE.sample(value),))
+
+    data = json.loads(snapshot_json(text, snapshot, (), EVERYTHING, ready=True), parse_constant=lambda name: 1 / 0)
+
+    (sample,) = data["own"]
+    special = {"inf": "+Inf", "-inf": "-Inf", "nan": None}
+    assert sample["value"] == special.get(str(value), value)

@@ -1,0 +1,177 @@
+"""A JVM under G1, as its ``hsperfdata`` file shows it.
+
+The file is that of OpenJDK 11 to 17: a header, then an entry for each counter; values change in place.
+Source of the format: HotSpot's ``perfMemory.hpp``, which the ``jvm`` collector reads.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zcs_exporter.demo.files import Tree
+
+_MAGIC = b"\xca\xfe\xc0\xc0"
+_HEADER = 32
+_ENTRY = 20
+_FILE_SIZE = 32768
+_SECOND = 1_000_000_000
+_MIB = 1 << 20
+
+_TEXTS = {
+    "java.property.java.vm.name": "OpenJDK 64-Bit Server VM",
+    "java.property.java.vm.vendor": "Zimbra",
+    "java.property.java.vm.version": "17.0.8+7",
+    "sun.gc.collector.0.name": "G1 young collection pauses",
+    "sun.gc.collector.1.name": "G1 full collection pauses",
+    "sun.gc.collector.2.name": "G1 concurrent cycle pauses",
+    "sun.gc.generation.0.name": "young",
+    "sun.gc.generation.0.space.0.name": "eden",
+    "sun.gc.generation.0.space.1.name": "s0",
+    "sun.gc.generation.0.space.2.name": "s1",
+    "sun.gc.generation.1.name": "old",
+    "sun.gc.generation.1.space.0.name": "space",
+    "sun.gc.lastCause": "G1 Evacuation Pause",
+    "sun.gc.policy.name": "GarbageFirst",
+}
+
+
+def build_perf_file(numbers: Mapping[str, int], texts: Mapping[str, str] = _TEXTS) -> tuple[bytes, dict[str, int]]:
+    """Return a file with these counters, and the offset of each number's value."""
+    entries, offsets = b"", {}
+    for name, value in (*numbers.items(), *texts.items()):
+        raw = name.encode() + b"\0"
+        value_at = -(-(_ENTRY + len(raw)) // 8) * 8
+        if isinstance(value, int):
+            data, vector, kind, unit = struct.pack("<q", value), 0, b"J", 2
+        else:
+            data, vector, kind, unit = value.encode() + b"\0", len(value) + 1, b"B", 5
+        length = -(-(value_at + len(data)) // 8) * 8
+        head = struct.pack("<iiicBBBi", length, _ENTRY, vector, kind, 1, unit, 3, value_at)
+        if kind == b"J":
+            offsets[name] = _HEADER + len(entries) + value_at
+        entries += (head + raw).ljust(value_at, b"\0") + data.ljust(length - value_at, b"\0")
+    count = len(numbers) + len(texts)
+    # Little-endian, version 2.0, set up completely.
+    header = _MAGIC + bytes((1, 2, 0, 1)) + struct.pack("<iiqii", _HEADER + len(entries), 0, 1, _HEADER, count)
+    return (header + entries).ljust(_FILE_SIZE, b"\0"), offsets
+
+
+@dataclass(slots=True)
+class Jvm:
+    """A program that makes garbage.
+
+    Attributes:
+        heap: Bytes of ``-Xmx``.
+        live: Share of the heap that nothing can free.
+        rate: Share of eden that is filled in a second.
+        thrashing: It does nearly nothing but collect.
+    """
+
+    tree: Tree
+    pid: int
+    started: float
+    heap: int
+    live: float
+    rate: float
+    threads: int
+    classes: int
+    thrashing: bool = False
+    _eden_used: float = 0.3
+    _old: float = 0.0
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _offsets: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._old = self.live
+        self._numbers = self._first()
+        content, self._offsets = build_perf_file(self._numbers)
+        self.tree.make("/tmp/hsperfdata_zimbra")  # noqa: S108 - where HotSpot puts it, below the made-up root
+        self.tree.write(self._path, content, 0o600)
+
+    @property
+    def _path(self) -> str:
+        return f"/tmp/hsperfdata_zimbra/{self.pid}"  # noqa: S108 - as above
+
+    def live_on(self, now: float, seconds: float) -> None:
+        """Go on for ``seconds`` until ``now``."""
+        if self.thrashing:
+            self._old = min(0.985, self._old + 0.4 * seconds)
+            self._collect(1, 1, 0.75 * seconds)
+            self._eden_used = 0.9
+        else:
+            self._eden_used += self.rate * seconds
+            if self._eden_used >= 1:
+                self._eden_used = 0.02
+                self._old += 0.004
+                self._collect(0, 1, 0.011)
+            if self._old > self.live + 0.06:
+                # A concurrent cycle found out what the mixed collections after it then freed.
+                self._old = self.live
+                self._collect(2, 2, 0.006)
+        self._numbers |= {**self._sizes(), "sun.os.hrt.ticks": self._ticks(now - self.started)}
+        for name, value in self._numbers.items():
+            self.tree.change(self._path, self._offsets[name], struct.pack("<q", value))
+
+    def _collect(self, collector: int, times: int, seconds: float) -> None:
+        ticks = self._ticks(seconds)
+        self._numbers[f"sun.gc.collector.{collector}.invocations"] += times
+        self._numbers[f"sun.gc.collector.{collector}.time"] += ticks
+        self._numbers["sun.rt.safepoints"] += times
+        self._numbers["sun.rt.safepointTime"] += ticks + self._ticks(0.0004)
+        self._numbers["sun.rt.safepointSyncTime"] += self._ticks(0.0001)
+
+    def _first(self) -> dict[str, int]:
+        numbers = {
+            f"sun.gc.collector.{number}.{what}": 0 for number in range(3) for what in ("invocations", "time")
+        }
+        return {
+            **numbers,
+            **self._sizes(),
+            "sun.gc.collector.0.invocations": 18_204,
+            "sun.gc.collector.0.time": self._ticks(212.4),
+            "sun.gc.collector.2.invocations": 96,
+            "sun.gc.collector.2.time": self._ticks(0.9),
+            "sun.gc.compressedclassspace.capacity": 14 * _MIB,
+            "sun.gc.compressedclassspace.maxCapacity": 1024 * _MIB,
+            "sun.gc.compressedclassspace.used": 12 * _MIB,
+            "sun.gc.metaspace.capacity": 118 * _MIB,
+            "sun.gc.metaspace.maxCapacity": 1184 * _MIB,
+            "sun.gc.metaspace.used": 112 * _MIB,
+            "sun.os.hrt.frequency": _SECOND,
+            "sun.os.hrt.ticks": 0,
+            "sun.rt.createVmBeginTime": round(self.started * 1000),
+            "sun.rt.safepoints": 21_377,
+            "sun.rt.safepointTime": self._ticks(220.8),
+            "sun.rt.safepointSyncTime": self._ticks(3.1),
+            "sun.rt.applicationTime": self._ticks(990_000),
+            "java.ci.totalTime": self._ticks(310),
+            "java.cls.loadedClasses": self.classes,
+            "java.cls.sharedLoadedClasses": 1_180,
+            "java.cls.sharedUnloadedClasses": 0,
+            "java.cls.unloadedClasses": 41,
+            "java.threads.daemon": self.threads - 18,
+            "java.threads.live": self.threads,
+            "java.threads.livePeak": self.threads + 31,
+            "java.threads.started": self.threads * 11,
+        }
+
+    def _sizes(self) -> dict[str, int]:
+        eden, survivor = self.heap // 4, self.heap // 32
+        old = self.heap - eden - survivor
+        # The whole heap may become old when eden has to give way to it.
+        used = min(self._old * self.heap, self.heap - survivor)
+        spaces = {
+            "0.space.0": (eden, min(self._eden_used, 1.0) * eden),
+            "0.space.1": (0, 0.0),
+            "0.space.2": (survivor, 0.4 * survivor),
+            "1.space.0": (max(old, int(used)), used),
+        }
+        sizes = {"0.capacity": eden + survivor, "1.capacity": old}
+        sizes |= {f"{generation}.maxCapacity": self.heap for generation in (0, 1)}
+        for space, (capacity, taken) in spaces.items():
+            sizes |= {f"{space}.capacity": capacity, f"{space}.maxCapacity": self.heap, f"{space}.used": int(taken)}
+        return {f"sun.gc.generation.{name}": value for name, value in sizes.items()}
+
+    @staticmethod
+    def _ticks(seconds: float) -> int:
+        return round(seconds * _SECOND)
