@@ -24,9 +24,7 @@ IP_ACCOUNT_FAILURES = Metric(
 ACCOUNT_FAILURES = Metric(
     "zcs_auth_window_account_failures_max", Kind.GAUGE, "Most failures of one account within the window."
 )
-IP_FAILURES = Metric(
-    "zcs_auth_window_ip_failures_max", Kind.GAUGE, "Most failures from one address within the window."
-)
+IP_FAILURES = Metric("zcs_auth_window_ip_failures_max", Kind.GAUGE, "Most failures from one address within the window.")
 TOTAL_FAILURES = Metric("zcs_auth_window_total_failures", Kind.GAUGE, "Failures within the window.")
 CHECKS = {
     "ip_account": IP_ACCOUNT_FAILURES,

@@ -118,7 +118,7 @@ class Daemon:
         self._settings = BlockingCall("reading ZCS's settings")
         self._running: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
-        self._ready = False
+        self._ready = asyncio.Event()
         self._reloading = asyncio.Lock()
         self.hostname = ""
 
@@ -141,7 +141,11 @@ class Daemon:
 
     def ready(self) -> bool:
         """Whether every log is open and every collector has ended its first attempt."""
-        return self._ready
+        return self._ready.is_set()
+
+    async def until_ready(self) -> None:
+        """Wait until ``ready``."""
+        await self._ready.wait()
 
     def stop(self) -> None:
         """Have ``run`` end as SIGTERM does."""
@@ -351,7 +355,7 @@ class Daemon:
     async def _become_ready(self) -> None:
         await self._engine.complete.wait()
         await self._followers.opened()
-        self._ready = True
+        self._ready.set()
         self._systemd.ready()
         log.info("ready on %s", self._config.web.listen)
 

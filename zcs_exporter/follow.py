@@ -30,6 +30,16 @@ POLL = 0.5
 Feed = Callable[[LogBlock], None]
 
 
+def _position(path: str, saved: str | None) -> Position | None:
+    if saved is None:
+        return None
+    try:
+        return Position.from_json(saved)
+    except ValueError as exc:
+        log.error("%s: the saved position is of no use, going on from the log's end: %s", path, exc)
+        return None
+
+
 class LogFollower:
     """One log and everybody who reads it.
 
@@ -43,7 +53,7 @@ class LogFollower:
         """Go on from ``saved``; None for a log never seen. ``wake`` is called after new lines were fed."""
         self.path = path
         self.opened = asyncio.Event()
-        self._tail = LogTail(host, path, Position.from_json(saved) if saved else None, clock)
+        self._tail = LogTail(host, path, _position(path, saved), clock)
         self._read = BlockingCall(f"reading {path}")
         self._feeds = feeds
         self._wake = wake
@@ -90,6 +100,11 @@ class LogFollower:
             self.opened.set()
             await asyncio.sleep(0)
 
+    def close(self) -> None:
+        """Close the log's files, unless a read that hangs still uses them."""
+        if self._read.hung_for is None:
+            self._tail.close()
+
     def _hand_out(self, block: LogBlock) -> None:
         for feed in self._feeds:
             try:
@@ -127,6 +142,8 @@ class Followers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for follower in self._followers:
+            follower.close()
         self._followers, self._tasks = [], []
 
     async def opened(self) -> None:

@@ -366,6 +366,14 @@ def test_one_bad_admin_login_of_an_old_release_is_one_failure(daemon: Daemon, ma
     assert daemon.values()["zcs_auth_successes_total", "admin"] == 0
 
 
+def test_a_restart_between_a_refusal_and_its_repetition_counts_one(daemon: Daemon, manual: ManualClock) -> None:
+    daemon.feed(AUDIT, audit(manual.now, thread=ADMIN))
+    daemon.commit()
+    daemon.start()
+    daemon.feed(AUDIT, audit(manual.now, thread=ADMIN, cmd="AdminAuth", protocol="", reason=""))
+    assert daemon.failures() == {("admin", "bad_password"): 1}
+
+
 def test_an_admin_refused_for_another_reason_is_a_failure(daemon: Daemon, manual: ManualClock) -> None:
     refused = audit(manual.now, cmd="AdminAuth", protocol="", reason="", thread=ADMIN)
     daemon.feed(AUDIT, success(manual.now, "soap", ADMIN), refused)
@@ -422,16 +430,16 @@ def test_smtp_of_a_single_server_is_counted_once(daemon: Daemon, manual: ManualC
 def test_up_to_86_saslauthd_asks_the_administration_port(zimbra: FakeHost, manual: ManualClock) -> None:
     lines = [
         audit(manual.now, context=context, thread=ADMIN)
-        for context in ("ip=10.0.0.10;", "", "ip=10.0.0.5;", "ip=203.0.113.9;")
+        for context in ("ip=10.0.0.10;", "", "ip=10.0.0.5;", "ip=203.0.113.9;", "ip=10.0.0.5;oip=203.0.113.9;")
     ]
     new = Daemon(zimbra, manual, AuthConfig.model_validate({"cluster_servers": ["10.0.0.5"]}))
     new.feed(AUDIT, *lines)
-    assert new.failures() == {("admin", "bad_password"): 4}
+    assert new.failures() == {("admin", "bad_password"): 5}
     (zimbra.base / "opt/zimbra/common/.keep").unlink()
     (zimbra.base / "opt/zimbra/common").rmdir()
     old = Daemon(zimbra, manual, new.config)
     old.feed(AUDIT, *lines)
-    assert old.failures() == {("admin", "bad_password"): 1}
+    assert old.failures() == {("admin", "bad_password"): 2}
 
 
 @pytest.mark.parametrize("name", ["mail", "mail.example.com", "MAIL", "inside", "inside.example.net"])

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-
 from fakes import ManualClock
 from snapshots import sample
+
 from zcs_exporter.alerting.evaluate import Policy
 from zcs_exporter.alerting.model import AlertRule, Catalogue, EventRule
 from zcs_exporter.contract import (
@@ -159,9 +159,7 @@ def test_a_transition_is_on_disk_before_it_is_handed_to_the_dispatcher(tell: Tel
             database.close()
             desk.sent.extend(deliveries)
 
-        desk.engine._links = Links(  # noqa: SLF001 - to look at the disk at the moment of handing over
-            lambda _message: ("nms",), enqueue, dict, ()
-        )
+        desk.engine._links = Links(lambda _message: ("nms",), enqueue, dict, ())
         assert await desk.round(full()) == ["/opt/zimbra is full"]
 
         assert handed == [(desk.sent[-1].number,)]

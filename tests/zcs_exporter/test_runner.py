@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-
 from fakes import ManualClock
+
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,

@@ -120,7 +120,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_what_is_not_a_database_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite3").write_bytes(b"not a database, but long enough to be looked at" * 100)
 
-    with pytest.raises(StateError, match="move state.sqlite3 away"):
+    with pytest.raises(StateError, match=r"move state\.sqlite3 away"):
         StateStore(str(tmp_path), HERE)
 
 

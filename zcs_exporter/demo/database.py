@@ -105,16 +105,11 @@ class Database:
         if not self.running:
             message = f"Can't connect to MySQL server through socket '{login.socket}' ([Errno 111] Connection refused)"
             raise pymysql.err.OperationalError(_REFUSED, message)
-        return cast(MysqlConnection, Connection(self, self._starts))
+        return cast("MysqlConnection", Connection(self, self._starts))
 
     def alive(self, start: int) -> bool:
         """Whether the server that a connection was made to still runs."""
         return self.running and start == self._starts
-
-    @property
-    def starts(self) -> int:
-        """How often it was started anew."""
-        return self._starts
 
     def status(self) -> Mapping[str, object]:
         """Return every row of ``SHOW GLOBAL STATUS``."""

@@ -33,11 +33,11 @@ class Tree:
         with open(self.path(path), "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def change(self, path: str, offset: int, content: bytes) -> None:
-        """Overwrite part of a file in place."""
+    def change(self, path: str, content: bytes) -> None:
+        """Overwrite a file in place, as through a shared mapping."""
         descriptor = os.open(self.path(path), os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.pwrite(descriptor, content, offset)
+            os.pwrite(descriptor, content, 0)
         finally:
             os.close(descriptor)
 

@@ -38,22 +38,30 @@ _TEXTS = {
 def build_perf_file(numbers: Mapping[str, int], texts: Mapping[str, str] = _TEXTS) -> tuple[bytes, dict[str, int]]:
     """Return a file with these counters, and the offset of each number's value."""
     entries, offsets = b"", {}
-    for name, value in (*numbers.items(), *texts.items()):
-        raw = name.encode() + b"\0"
-        value_at = -(-(_ENTRY + len(raw)) // 8) * 8
-        if isinstance(value, int):
-            data, vector, kind, unit = struct.pack("<q", value), 0, b"J", 2
-        else:
-            data, vector, kind, unit = value.encode() + b"\0", len(value) + 1, b"B", 5
-        length = -(-(value_at + len(data)) // 8) * 8
-        head = struct.pack("<iiicBBBi", length, _ENTRY, vector, kind, 1, unit, 3, value_at)
-        if kind == b"J":
-            offsets[name] = _HEADER + len(entries) + value_at
-        entries += (head + raw).ljust(value_at, b"\0") + data.ljust(length - value_at, b"\0")
+    for name, value in numbers.items():
+        entry, value_at = _entry(name, struct.pack("<q", value), 0, b"J")
+        offsets[name] = _HEADER + len(entries) + value_at
+        entries += entry
+    for name, text in texts.items():
+        data = text.encode() + b"\0"
+        entries += _entry(name, data, len(data), b"B")[0]
     count = len(numbers) + len(texts)
     # Little-endian, version 2.0, set up completely.
     header = _MAGIC + bytes((1, 2, 0, 1)) + struct.pack("<iiqii", _HEADER + len(entries), 0, 1, _HEADER, count)
     return (header + entries).ljust(_FILE_SIZE, b"\0"), offsets
+
+
+def _entry(name: str, data: bytes, vector: int, kind: bytes) -> tuple[bytes, int]:
+    """Return an entry, and where in it the value lies; ``vector`` is 0 for a single number."""
+    raw = name.encode() + b"\0"
+    value_at = _aligned(_ENTRY + len(raw))
+    length = _aligned(value_at + len(data))
+    head = struct.pack("<iiicBBBi", length, _ENTRY, vector, kind, 1, 1, 3, value_at)
+    return (head + raw).ljust(value_at, b"\0") + data.ljust(length - value_at, b"\0"), value_at
+
+
+def _aligned(length: int) -> int:
+    return -(-length // 8) * 8
 
 
 @dataclass(slots=True)
@@ -80,11 +88,13 @@ class Jvm:
     _old: float = 0.0
     _numbers: dict[str, int] = field(default_factory=dict)
     _offsets: dict[str, int] = field(default_factory=dict)
+    _content: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
         self._old = self.live
         self._numbers = self._first()
         content, self._offsets = build_perf_file(self._numbers)
+        self._content = bytearray(content)
         self.tree.make("/tmp/hsperfdata_zimbra")  # noqa: S108 - where HotSpot puts it, below the made-up root
         self.tree.write(self._path, content, 0o600)
 
@@ -110,7 +120,8 @@ class Jvm:
                 self._collect(2, 2, 0.006)
         self._numbers |= {**self._sizes(), "sun.os.hrt.ticks": self._ticks(now - self.started)}
         for name, value in self._numbers.items():
-            self.tree.change(self._path, self._offsets[name], struct.pack("<q", value))
+            struct.pack_into("<q", self._content, self._offsets[name], value)
+        self.tree.change(self._path, bytes(self._content))
 
     def _collect(self, collector: int, times: int, seconds: float) -> None:
         ticks = self._ticks(seconds)
@@ -121,9 +132,7 @@ class Jvm:
         self._numbers["sun.rt.safepointSyncTime"] += self._ticks(0.0001)
 
     def _first(self) -> dict[str, int]:
-        numbers = {
-            f"sun.gc.collector.{number}.{what}": 0 for number in range(3) for what in ("invocations", "time")
-        }
+        numbers = {f"sun.gc.collector.{number}.{what}": 0 for number in range(3) for what in ("invocations", "time")}
         return {
             **numbers,
             **self._sizes(),

@@ -68,14 +68,18 @@ class ProcessTable:
 
 
 def write_mounts(tree: Tree, volumes: Mapping[str, Volume]) -> None:
-    """Write the mount table and fstab; ``volumes`` begins with the root."""
+    """Write the mount table and fstab; in ``volumes`` a mount comes before those that lie on it."""
     mounts, fstab = [], []
+    numbers: dict[str, int] = {}
     for number, (mountpoint, volume) in enumerate(volumes.items()):
-        parent = 1 if mountpoint == "/" else 20
+        above = os.path.dirname(mountpoint)
+        while above not in numbers and above != "/":
+            above = os.path.dirname(above)
         mounts.append(
-            f"{20 + number} {parent} 253:{number} / {mountpoint} rw,relatime shared:{number + 1}"
-            f" - ext4 {volume.device} rw,errors=remount-ro"
+            f"{20 + number} {numbers.get(above, 1)} 253:{number} / {mountpoint} rw,relatime"
+            f" shared:{number + 1} - ext4 {volume.device} rw,errors=remount-ro"
         )
+        numbers[mountpoint] = 20 + number
         fstab.append(f"{volume.device} {mountpoint} ext4 defaults,noatime 0 2")
         tree.make(mountpoint)
     mounts.append("40 20 0:5 / /dev rw,nosuid - devtmpfs udev rw,size=8192k")

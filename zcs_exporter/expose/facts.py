@@ -1,5 +1,6 @@
 """What the page asks of a snapshot: values by metric name, and the words for them."""
 
+import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -78,7 +79,9 @@ def percent(value: float | None) -> Markup:
 
 def span(seconds: float | None) -> Markup:
     """Return a length of time in its two largest units."""
-    return UNKNOWN if seconds is None else join(format_duration(float(max(0, round(seconds)))))
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    return join(format_duration(float(max(0, round(seconds)))))
 
 
 def moment(at: float, now: float) -> Markup:

@@ -9,15 +9,12 @@ import gzip
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from zcs_exporter.alerting.alarm import Alarm
-from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import ConfigError, PrivacyConfig, WebConfig
 from zcs_exporter.contract import Clock, CollectError, EvidenceKind
@@ -32,8 +29,8 @@ from zcs_exporter.expose.status_page import (
     render_page,
     waiting_for,
 )
+from zcs_exporter.expose.view import View
 from zcs_exporter.expose.web_config import WebSettings, load_web_settings
-from zcs_exporter.notify.message import Message
 from zcs_exporter.privacy import visible_kinds
 from zcs_exporter.snapshot import Snapshot
 
@@ -67,40 +64,6 @@ _SYSTEM = Clock()
 # tree nothing can make it speak.
 _SILENT = logging.Logger("silent")
 _SILENT.addHandler(logging.NullHandler())
-
-
-class View(Protocol):
-    """What outputs may see of the daemon.
-
-    Attributes:
-        hostname: ``zimbra_server_hostname``.
-    """
-
-    hostname: str
-
-    def snapshot(self) -> Snapshot:
-        """Return the latest snapshot."""
-        ...
-
-    def alarms(self) -> Sequence[tuple[AlertRule, Alarm]]:
-        """Return the alarms that stand, worst first."""
-        ...
-
-    def ready(self) -> bool:
-        """Whether every log is open and every collector has ended its first attempt."""
-        ...
-
-    def log_problems(self) -> Sequence[tuple[str, CollectError]]:
-        """Return the logs that cannot be followed now, and why."""
-        ...
-
-    def recent(self) -> Sequence[Message]:
-        """Return the last messages, newest first."""
-        ...
-
-    async def reload(self) -> list[str]:
-        """Read the configuration again; return the faults that kept the old one."""
-        ...
 
 
 class WebServer:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from fakes import ManualClock
 from snapshots import reading, sample, snapshot
+
 from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
 from zcs_exporter.alerting.model import AlertRule, Example, Severity, load_catalogue, placeholders
 from zcs_exporter.alerting.prometheus_rules import (

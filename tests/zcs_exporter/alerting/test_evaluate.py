@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
-
 from fakes import ManualClock
 from snapshots import reading, sample, snapshot
+
 from zcs_exporter.alerting.alarm import Alarm, Change, Transition
 from zcs_exporter.alerting.evaluate import OFFENDER_SPACING, Evaluator, Policy, SteadyClock
 from zcs_exporter.alerting.model import AlertRule, Severity

@@ -2,8 +2,8 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from web_parts import EVIDENCE, FAILURES, reading
+
 from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Shortfall
 from zcs_exporter.expose.api import snapshot_json
 from zcs_exporter.snapshot import Failure, Reading, Snapshot

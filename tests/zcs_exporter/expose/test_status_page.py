@@ -1,5 +1,6 @@
 """The page, read as a browser reads it: parsed, with its texts and nothing that a text turned into a tag."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from web_parts import EVIDENCE, FAILURES, MESSAGES, reading
+
 from zcs_exporter.alerting.alarm import Alarm, Change
 from zcs_exporter.alerting.model import AlertRule, Severity, Unit, Urgency
 from zcs_exporter.alerting.policy import THRESHOLD
@@ -173,7 +174,7 @@ def test_before_the_first_round_it_says_what_it_waits_for() -> None:
 
 
 def test_a_daemon_that_stopped_looking_says_so_above_all() -> None:
-    text = show(alarms=[(RULE, alarm())], now=NOW + 3600)
+    text = show(alarms=[(RULE, alarm())], now=NOW + 3599)
 
     assert "The daemon has not looked for 1h; nothing below can be relied on" in text
     assert "All good" not in text
@@ -359,7 +360,7 @@ NAMES = sorted(
     {
         name
         for file in ("status_areas.py", "status_page.py", "facts.py")
-        for name in __import__("re").findall(
+        for name in re.findall(
             r'"((?:zcs|mysql|jvm)_[a-z0-9_]+)"',
             (Path(__file__).parents[3] / "zcs_exporter/expose" / file).read_text(encoding="utf-8"),
         )
@@ -388,3 +389,24 @@ def test_whatever_the_samples_say_the_page_is_drawn(rows: list[tuple[str, str, s
     page = Page(render_page(scene(*(reading(name, *samples) for name in collectors))))
 
     assert "img" not in {tag for tag, _ in page.tags}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), 1e300, -1.0])
+def test_no_value_is_too_strange_to_be_shown(value: float) -> None:
+    labels = {
+        "mountpoint": "/opt",
+        "resource": "space",
+        "queue": "deferred",
+        "check": "ip",
+        "jvm": "mailboxd",
+        "area": "heap",
+        "name": "mta",
+        "cause": "file",
+        "datadir": "/db",
+        "protocol": "imap",
+    }
+    samples = tuple(Metric(name, Kind.GAUGE, "x", tuple(labels)).sample(value, **labels) for name in NAMES)
+    up = tuple(Metric(name, Kind.GAUGE, "x", ("jvm",)).sample(1, jvm="mailboxd") for name in ("zcs_jvm_up",))
+    collectors = ("filesystem", "postfix", "mysqld", "jvm", "auth", "services")
+
+    assert "Oldest" in show(*(reading(name, *up, *samples) for name in collectors))

@@ -5,8 +5,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from web_parts import Certificates
+
 from zcs_exporter.config import ConfigError
 from zcs_exporter.expose.web_config import load_web_settings
 
@@ -71,7 +71,7 @@ basic_auth_users:
         ("basic_auth_users:\n  a: 1\n  a: 2", "line 3, column 3: duplicate key 'a'"),
         ("rate_limit: {burst: 1}", "line 1: rate_limit: unknown key; known here: basic_auth_users, http_server_config"),
         ("tls_server_config: {cert_file: a.crt}", "line 1: tls_server_config.key_file: is missing"),
-        ("tls_server_config:\n  cert: x", "line 2: tls_server_config.cert: unknown key; did you mean cert_file?"),
+        (PAIR + ", cert: x}", "line 1: tls_server_config.cert: unknown key; did you mean cert_file?"),
         (
             PAIR + ", client_auth_type: RequireAnyClientCert}",
             "line 1: tls_server_config.client_auth_type: input should",
@@ -91,7 +91,7 @@ basic_auth_users:
         ('http_server_config: {headers: {X-Frame-Options: "deny\\r\\nSet-Cookie: a"}}', "must be one line of ASCII"),
         ("http_server_config: {headers: {Set-Cookie: a}}", "Set-Cookie"),
         ("- a", "holds no keys; write it like"),
-        ("a: [", "line 1, column"),
+        ("a: [", "line 2, column 1: did not find"),
     ],
 )
 def test_each_mistake_is_named_with_its_place(certificates: Certificates, text: str, fault: str) -> None:
@@ -140,8 +140,9 @@ def test_any_text_is_settings_or_faults(tmp_path_factory: pytest.TempPathFactory
     file = tmp_path_factory.getbasetemp() / "any.yaml"
     file.write_text(text, encoding="utf-8", errors="replace")
 
+    found: list[str] | None = None
     try:
         load_web_settings(str(file))
     except ConfigError as exc:
-        assert exc.faults
-        assert all(fault.startswith(str(file)) for fault in exc.faults)
+        found = exc.faults
+    assert found is None or (found and all(fault.startswith(str(file)) for fault in found))

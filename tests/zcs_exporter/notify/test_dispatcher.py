@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
-
 from fakes import ManualClock
+
 from zcs_exporter.notify.dispatcher import Dispatcher, Fate, Pace, TargetQueue
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.notify.target import SendError, Setback

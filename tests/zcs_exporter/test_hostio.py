@@ -1,0 +1,119 @@
+"""The one way to the host: rooted paths, nothing that blocks, and what psutil says too."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+from fakes import FakeHost
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zcs_exporter.hostio import CLOCK_TICKS, Host, SocketPath, parse_process
+
+
+def test_a_process_is_what_psutil_sees() -> None:
+    ours = Host().process(os.getpid())
+    theirs = psutil.Process()
+
+    assert ours is not None
+    assert (ours.pid, ours.ppid, ours.comm) == (theirs.pid, theirs.ppid(), theirs.name()[:15])
+    assert list(ours.argv) == theirs.cmdline()
+    assert ours.alive
+    assert Host().boot_time() + ours.start_ticks / CLOCK_TICKS == pytest.approx(theirs.create_time(), abs=1.5)
+
+
+def test_all_processes_are_those_psutil_sees() -> None:
+    before = set(psutil.pids())
+    ours = {process.pid for process in Host().processes()}
+    after = set(psutil.pids())
+
+    assert before & after <= ours <= before | after
+
+
+def test_usage_is_what_psutil_sees() -> None:
+    ours = Host().statvfs("/")
+    theirs = psutil.disk_usage("/")
+
+    assert ours.blocks * ours.block_size == theirs.total
+    assert ours.blocks_available * ours.block_size == pytest.approx(theirs.free, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("line", "comm"),
+    [
+        ("7 (amavisd (master)) S 1 7 7 0", "amavisd (master)"),
+        ("7 (a) b) S) R 1 7 7 0", "a) b) S"),
+        ("7 () Z 1 7 7 0", ""),
+    ],
+)
+def test_a_name_may_hold_blanks_and_brackets(line: str, comm: str) -> None:
+    process = parse_process(7, line + " -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0", b"x\0-y\0")
+
+    assert process is not None
+    assert (process.comm, process.start_ticks, process.argv) == (comm, 4242, ("x", "-y"))
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.text(), st.binary())
+def test_any_stat_is_a_process_or_nothing(text: str, cmdline: bytes) -> None:
+    process = parse_process(1, text, cmdline)
+
+    assert process is None or process.pid == 1
+
+
+def test_a_path_is_below_the_root(host: FakeHost) -> None:
+    host.write("/opt/zimbra/conf/x", "content")
+
+    assert host.read_text("/opt/zimbra/conf/x") == "content"
+    assert host.exists("/opt/zimbra/conf/x")
+    assert not host.exists("/opt/zimbra/conf/y")
+
+
+@pytest.mark.parametrize(
+    ("make", "number"),
+    [
+        (lambda path: os.mkdir(path), errno.EISDIR),
+        (lambda path: os.mkfifo(path), errno.EINVAL),
+        (lambda path: os.symlink(path, path), errno.ELOOP),
+        (lambda path: None, errno.ENOENT),
+    ],
+)
+def test_what_is_not_a_regular_file_is_refused_without_waiting(host: FakeHost, make: object, number: int) -> None:
+    path = host.path("/opt/zimbra/thing")
+    make(path)  # type: ignore[operator]
+
+    with pytest.raises(OSError) as caught:
+        host.read("/opt/zimbra/thing")
+
+    assert caught.value.errno == number
+
+
+def test_a_file_longer_than_allowed_is_refused_whole(host: FakeHost) -> None:
+    host.write("/big", b"x" * 101)
+
+    assert len(host.read("/big", 101)) == 101
+    with pytest.raises(OSError, match="longer than 100 bytes"):
+        host.read("/big", 100)
+
+
+def test_a_socket_with_a_long_path_can_be_reached(tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 120)
+    directory.mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    here = os.getcwd()
+    os.chdir(directory)
+    try:
+        listener.bind("mysql.sock")
+    finally:
+        os.chdir(here)
+    listener.listen()
+    path = str(directory / "mysql.sock")
+    assert len(path) > 107
+
+    with SocketPath(path) as reachable, socket.socket(socket.AF_UNIX) as client:
+        client.connect(reachable)
+
+    listener.close()
