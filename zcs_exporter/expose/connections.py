@@ -49,7 +49,7 @@ class Connections:
         """End the connections that have been quiet for too long."""
         former, self._quiet = self._quiet, {}
         for connection in self._server.connections:
-            if False:
+            if connection in self._busy:
                 continue
             since, patience = self._quiet[connection] = former.get(connection, (now, FIRST_PATIENCE))
             if now - since > (READ_PATIENCE if _is_unread(connection) else patience):

@@ -20,6 +20,7 @@ from web_parts import EVIDENCE, TOKEN, Certificates, FakeView, Running, local, r
 from zcs_exporter.config import ConfigError, PrivacyConfig
 from zcs_exporter.contract import EvidenceKind
 from zcs_exporter.expose.connections import FIRST_PATIENCE, IDLE_PATIENCE
+from zcs_exporter.expose.connections import MOST as MOST_CONNECTIONS
 from zcs_exporter.expose.http import MOST_REQUESTS, WebServer
 
 Serve = Callable[..., None]
@@ -480,6 +481,39 @@ def test_connections_that_keep_us_waiting_are_ended(serve: Serve) -> None:
     serve(body)
 
 
+def test_a_connection_whose_answer_is_being_made_is_not_ended(serve: Serve, view: FakeView) -> None:
+    async def body(web: Running) -> None:
+        view.be_slow()
+        asked = asyncio.create_task(web.get("/-/reload", "POST", token=TOKEN))
+        await view.begun.acquire()
+        connections = web.server._connections
+        now = asyncio.get_running_loop().time()
+        connections.sweep(now)
+        connections.sweep(now + IDLE_PATIENCE + 60)
+        view.hold.release()
+        assert (await asked).status == 200
+
+    serve(body)
+
+
+def test_one_connection_too_many_ends_the_one_that_was_quiet_longest(serve: Serve) -> None:
+    async def body(web: Running) -> None:
+        request = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        streams = []
+        for _ in range(MOST_CONNECTIONS + 1):
+            reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
+            streams.append((reader, writer))
+            writer.write(request)
+            await reader.readuntil(b"healthy\n")
+        assert await streams[0][0].read() == b""
+        streams[1][1].write(request)
+        await streams[1][0].readuntil(b"healthy\n")
+        for _, writer in streams:
+            writer.close()
+
+    serve(body)
+
+
 def test_stopping_does_not_wait_for_open_connections(view: FakeView, manual: ManualClock) -> None:
     async def all_of_it() -> None:
         server = WebServer(local(), PrivacyConfig(), view, TOKEN, manual.clock)
@@ -576,20 +610,20 @@ def test_a_verified_client_certificate_is_a_login_and_a_strangers_is_nothing(
     serve(body, local(config_file=web_file(certificates, MUTUAL)))
 
 
-def test_after_a_reload_a_connection_made_before_proves_nothing_and_new_ones_have_the_new_rules(
-    serve: Serve, certificates: Certificates
-) -> None:
+def test_after_a_reload_a_connection_made_before_proves_nothing(serve: Serve, certificates: Certificates) -> None:
     file = web_file(certificates, MUTUAL)
 
     async def body(web: Running) -> None:
         secured = Running(web.server, web.session, f"https://127.0.0.1:{web.server.port}")
         tls = client_context(certificates, certificates.client)
         assert (await secured.get("/", ssl=tls)).status == 200
-        web_file(certificates)
+        web_file(certificates, MUTUAL.replace("ca.crt", "other.crt"))
         assert await web.server.reload(PrivacyConfig()) == []
         assert (await secured.get("/", ssl=tls)).status == 401, "over the kept connection"
-        assert (await secured.get("/", ssl=tls)).status == 401, "over a new one"
-        assert (await secured.get("/metrics", ssl=tls)).status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await secured.get("/", ssl=tls)
+        stranger = client_context(certificates, certificates.stranger)
+        assert (await secured.get("/", ssl=stranger)).status == 200
 
     serve(body, local(config_file=file))
 

@@ -14,6 +14,7 @@ from zcs_exporter.alerting.alarm import Alarm, Change
 from zcs_exporter.alerting.model import AlertRule, Severity, Unit, Urgency
 from zcs_exporter.alerting.policy import THRESHOLD
 from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Sample, Shortfall
+from zcs_exporter.expose.markup import element
 from zcs_exporter.expose.status_page import Scene, content_security_policy, render_login, render_page, style
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.snapshot import Failure, Reading, Snapshot
@@ -112,6 +113,13 @@ class Page(HTMLParser):
 
 def show(*readings: Reading, own: tuple[Sample, ...] = (), **changes: object) -> str:
     return Page(render_page(scene(*readings, own=own, **changes))).text
+
+
+def test_a_text_breaks_neither_an_element_nor_an_attribute() -> None:
+    page = Page(element("p", HOSTILE, element("b", HOSTILE), title=HOSTILE).encode())
+
+    assert page.tags == [("p", {"title": HOSTILE}), ("b", {})]
+    assert page.texts == [HOSTILE, HOSTILE]
 
 
 # The verdict
