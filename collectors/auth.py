@@ -247,8 +247,8 @@ class AuthCollector:
         if login.command == b"AdminAuth":
             if book.repeats(at, thread):
                 return
-        elif at is not None and (login.port or b"/" not in line.thread):  # 8.0 names no URL
-            book.refused(at, thread)
+        elif at is not None and (login.port or (login.protocol == "soap" and b"/" not in line.thread)):
+            book.refused(at, thread)  # the threads of 8.0 name no URL
         oip, ip = context.get(b"oip", b""), context.get(b"ip", b"")
         client = self._known_site().servers.client(oip.decode("latin-1"), ip.decode("latin-1"))
         self._fail(block, at, now, client, account, login.protocol, login.reason)

@@ -698,7 +698,7 @@ def reference_failures(lines: Iterable[str]) -> list[tuple[int, str, str, str]]:
             continue
         if match[1] == "AdminAuth" and 0 <= at - last.pop(thread, -9999) <= 5:
             continue
-        if match[1] == "Auth" and admin:
+        if match[1] == "Auth" and (admin or (match[3] == "soap" and "/" not in thread)):
             last[thread] = at
         address = context.get("ip", "")
         for entry in reversed([part.strip() for part in context.get("oip", "").split(",") if part.strip()]):

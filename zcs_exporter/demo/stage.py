@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 
 from zcs_exporter.alerting.model import load_catalogue
@@ -19,6 +20,9 @@ from zcs_exporter.demo.settings import write_secrets, write_settings
 from zcs_exporter.demo.story import Pace, Story
 from zcs_exporter.demo.world import World
 from zcs_exporter.snmp.listener import Sender, TrapListener
+
+WAYS = 2
+"""Receivers that the daemon notifies: one by SNMPv3 informs, one by v2c traps."""
 
 _LAST_COPIES = 0.5
 """Seconds for which the listener stays after the daemon has gone."""
@@ -40,10 +44,10 @@ class Stage:
         self._screen = screen
         self._clock = clock
         self._pace = pace
-        self._ways = 2
         self.config: Config
         self.daemon: Daemon
-        self.inbox = Inbox(self._ways, screen.arrived)
+        self.inbox = Inbox(WAYS, screen.arrived)
+        self._introduced = asyncio.Event()
 
     async def perform(self, seconds: float | None, opened: Callable[["Stage"], None] | None = None) -> None:
         """Play until ``seconds`` have passed, SIGINT or SIGTERM; ``opened`` is called once the daemon is ready.
@@ -65,7 +69,10 @@ class Stage:
                 self._clock,
                 lambda config: DemoHost(config.host.root, config.host.zimbra_home, world.volumes, world.database),
             )
-            works = [asyncio.create_task(work) for work in (world.live(), self._tell(world, listener, opened))]
+            works = [
+                asyncio.create_task(work)
+                for work in (world.live(), self._open(opened), self._listen(listener), self._play(world))
+            ]
             running = asyncio.create_task(self.daemon.run(), name="daemon")
             try:
                 done, _ = await asyncio.wait({running, *works}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -78,24 +85,36 @@ class Stage:
                 await _end(running, *works)
                 self.inbox.flush()
 
-    async def _tell(self, world: World, listener: TrapListener, opened: Callable[["Stage"], None] | None) -> None:
+    async def _open(self, opened: Callable[["Stage"], None] | None) -> None:
         await self.daemon.until_ready()
         self._introduce()
         if opened is not None:
             opened(self)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.inbox.take(listener))
-            group.create_task(Story(world, self.inbox, self._screen, self._pace).play())
+        self._introduced.set()
+        await asyncio.Future()
+
+    async def _listen(self, listener: TrapListener) -> None:
+        await self._introduced.wait()
+        await self.inbox.take(listener)
+
+    async def _play(self, world: World) -> None:
+        await self._introduced.wait()
+        await Story(world, self.inbox, self._screen, self._pace).play()
 
     def _introduce(self) -> None:
         say = self._screen.say
         say(f"  page           {page_address(self.config)}")
         say(f"  metrics        curl {base_address(self.config)}/metrics")
-        say(f"  alarms now     zcs-exporter alerts --config {self._directory}/config.yaml")
+        say(f"  alarms now     {_command()} alerts --config {self._directory}/config.yaml")
         say(f"  notifications  SNMPv3 informs and v2c traps to 127.0.0.1 port {self.config.notify.snmp[0].port}")
         say()
         say("What happens on the host is marked with ->, what follows arrived as notifications.")
         self._screen.scene(f"{HOSTNAME} is healthy: users log in, mail flows")
+
+
+def _command() -> str:
+    """Return the command as whoever started this can type it."""
+    return sys.argv[0] if os.path.basename(sys.argv[0]) == "zcs-exporter" else "zcs-exporter"
 
 
 async def _end(*tasks: asyncio.Task[None]) -> None:

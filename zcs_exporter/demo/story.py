@@ -30,8 +30,8 @@ class Pace:
         rest: Seconds between two rounds.
     """
 
-    look: float = 1.5
-    pause: float = 0.5
+    look: float = 2.5
+    pause: float = 1.0
     rest: float = 5.0
 
 
