@@ -116,14 +116,24 @@ class WebConfig(Section):
 
 
 class LogConfig(Section):
-    """The daemon's own log, on standard error."""
+    """The daemon's own log, on standard error.
+
+    Attributes:
+        level: Least severity that is written: ``debug``, ``info``, ``warning`` or ``error``.
+        format: ``text``, or ``json`` with one object a line.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
 
 
 class PrivacyConfig(Section):
-    """Where evidence may name accounts and addresses: nowhere, on encrypted ways only, or everywhere."""
+    """Where evidence may name who it was.
+
+    Attributes:
+        accounts: Accounts and domains: ``never``, on ``encrypted`` ways (SNMPv3, the logged-in page) or ``always``.
+        addresses: Client addresses, likewise.
+    """
 
     accounts: Literal["never", "encrypted", "always"] = "encrypted"
     addresses: Literal["never", "encrypted", "always"] = "always"
@@ -135,9 +145,11 @@ class SnmpTargetConfig(Section):
     Attributes:
         name: Of the target in metrics and logs.
         host: Name or address.
+        port: UDP port.
         version: ``2c`` or ``3``.
         kind: An inform is acknowledged and repeated; a trap is sent once.
         secrets: File with the community or the user, mode 0600.
+        compat: Nothing yet.
         max_age: After this a message that could not be delivered is given up.
         rate: Messages a second after a burst of 20.
     """
@@ -158,6 +170,9 @@ class NotifyConfig(Section):
 
     Attributes:
         heartbeat: Seconds between two heartbeats to each target; 0s for none.
+        snmp: SNMP managers.
+        mail: Nothing yet.
+        webhook: Nothing yet.
     """
 
     heartbeat: Duration = 60.0
@@ -196,7 +211,12 @@ class SnmpConfig(Section):
 
 
 class SnmpAgentConfig(Section):
-    """The SNMP agent, which this version does not have yet."""
+    """The SNMP agent, which this version does not have yet.
+
+    Attributes:
+        enabled: Only ``false`` for now.
+        listen: Address and port.
+    """
 
     enabled: Literal[False] = False
     listen: Address = "127.0.0.1:1161"

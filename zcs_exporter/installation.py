@@ -7,13 +7,10 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from zcs_exporter.contract import CollectError
 from zcs_exporter.localconfig import Localconfig, parse_localconfig
-
-if TYPE_CHECKING:
-    from zcs_exporter.hostio import Host
 
 T = TypeVar("T")
 
@@ -48,6 +45,22 @@ class InstallHistory:
     open_since: float | None
 
 
+class Files(Protocol):
+    """The little of a ``Host`` that is needed here."""
+
+    def stat(self, path: str) -> os.stat_result:
+        """Return the status of what ``path`` leads to."""
+        ...
+
+    def read(self, path: str, limit: int = ...) -> bytes:
+        """Return the content of a regular file."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether ``path`` leads to something."""
+        ...
+
+
 class _Watched(Generic[T]):
     """A small file parsed again only when another file stands under its name."""
 
@@ -56,7 +69,7 @@ class _Watched(Generic[T]):
         self._identity: tuple[int, ...] | None = None
         self._value: T | None = None
 
-    def get(self, host: "Host", path: str) -> T:
+    def get(self, host: Files, path: str) -> T:
         status = host.stat(path)
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if self._value is None or identity != self._identity:
@@ -72,7 +85,7 @@ class Installation:
         home: ``/opt/zimbra`` unless configured.
     """
 
-    def __init__(self, host: "Host", home: str) -> None:
+    def __init__(self, host: Files, home: str) -> None:
         self._host = host
         self.home = home.rstrip("/")
         self._localconfig = _Watched(parse_localconfig)

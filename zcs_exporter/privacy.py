@@ -5,7 +5,7 @@ from zcs_exporter.contract import EvidenceKind
 
 
 def visible_kinds(privacy: PrivacyConfig, *, encrypted: bool) -> frozenset[EvidenceKind]:
-    """Return the kinds of evidence that may leave by a way; a logged-in page counts as encrypted.
+    """Return the kinds of evidence that may leave by a way; a logged-in peer on this host counts as encrypted.
 
     A domain counts as an account.
     """

@@ -30,7 +30,7 @@ class Override(Section):
     Attributes:
         warning: Threshold that replaces the alert's, in the metric's unit.
         critical: The same.
-        hold: Hold time (``for`` in the file).
+        hold: Hold time.
         keep: How long it stays after the condition ended.
         off: Never raise it.
     """
