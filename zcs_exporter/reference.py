@@ -63,10 +63,10 @@ def render_alerts_page(catalogue: Catalogue) -> str:
 
 _CONFIGURATION_HEAD = """# Configuration
 
-Rendered by `make generate` from the code. No file is needed. `/etc/zcs-exporter/config.yaml` is read if it exists, or the
-file given with `--config`, then `conf.d/*.yaml` beside it in name order. Durations are written `15s`, `10m`, `24h`, `7d`.
-`zcs-exporter check-config` reports every fault with its line; `SIGHUP` or `POST /-/reload` takes a new file over whole, or
-keeps the old one and says why. `host`, `state` and `web` need a restart.
+Rendered by `make generate` from the code. No file is needed. `/etc/zcs-exporter/config.yaml` is read if it exists,
+or the file given with `--config`, then `conf.d/*.yaml` beside it in name order. Durations are written `15s`, `10m`,
+`24h`, `7d`. `zcs-exporter check-config` reports every fault with its line; `SIGHUP` or `POST /-/reload` takes a new
+configuration over whole, or keeps the old one and says why. `host`, `state` and `web` need a restart.
 """
 
 
