@@ -22,7 +22,13 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator
 
 from collectors import auth_metrics
-from collectors.audit_log import (
+from collectors.auth_book import AuthBook
+from collectors.auth_client import NOBODY, Client, Network, parse_address
+from collectors.auth_nginx import NEEDLE as UNKNOWN_USER
+from collectors.auth_nginx import parse_unknown_user
+from collectors.auth_site import AUDIT_LOGS, DEFAULT_SECONDS, PROXY_LOG, SYSLOG, Site, read_site
+from collectors.auth_smtp import OTHER, Told, is_smtpd, parse_saslauthd, parse_smtpd
+from collectors.formats.audit_log import (
     FAILED,
     AuditLine,
     Kind,
@@ -32,14 +38,8 @@ from collectors.audit_log import (
     parse_login,
     sort_audit_lines,
 )
-from collectors.auth_book import AuthBook
-from collectors.auth_site import AUDIT_LOGS, DEFAULT_SECONDS, PROXY_LOG, SYSLOG, Site, read_site
-from collectors.client_address import NOBODY, Client, Network, parse_address
-from collectors.log_time import LogTime
-from collectors.nginx_auth import NEEDLE as UNKNOWN_USER
-from collectors.nginx_auth import parse_unknown_user
-from collectors.smtp_auth import OTHER, Told, is_smtpd, parse_saslauthd, parse_smtpd
-from collectors.syslog_prefix import SyslogPrefix, parse_syslog_prefix
+from collectors.formats.log_time import LogTime
+from collectors.formats.syslog_prefix import SyslogPrefix, parse_syslog_prefix
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,

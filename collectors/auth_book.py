@@ -7,9 +7,9 @@ from ipaddress import ip_network
 from itertools import chain
 
 from collectors import auth_metrics as metric
-from collectors.client_address import Client, parse_address
-from collectors.smtp_auth import SmtpLogins
-from collectors.windows import FailureWindow
+from collectors.auth_client import Client, parse_address
+from collectors.auth_smtp import SmtpLogins
+from collectors.auth_windows import FailureWindow
 from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind, Sample
 
 ADMIN_SECONDS = 600

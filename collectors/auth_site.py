@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collectors.client_address import Address, Network, Servers, parse_fib_trie, parse_if_inet6
+from collectors.auth_client import Address, Network, Servers, parse_fib_trie, parse_if_inet6
 from zcs_exporter.contract import GRANT, CollectError, Reason, Shortfall, os_error
 from zcs_exporter.hostio import Host
 

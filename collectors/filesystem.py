@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, TypeVar
 
+from collectors.filesystem_history import WEEK, FillHistory
 from collectors.filesystem_layout import (
     DIRECTORIES,
     Filesystem,
@@ -29,8 +30,7 @@ from collectors.filesystem_layout import (
     row_parts,
     select_filesystems,
 )
-from collectors.fill_history import WEEK, FillHistory
-from collectors.mountinfo import Mount, MountTable, is_below, normal, parse_fstab, parse_mountinfo
+from collectors.formats.mountinfo import Mount, MountTable, is_below, normal, parse_fstab, parse_mountinfo
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     GRANT,

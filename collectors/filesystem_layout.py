@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from collectors.fill_history import WEEK
-from collectors.mountinfo import Mount, MountTable, is_below
+from collectors.filesystem_history import WEEK
+from collectors.formats.mountinfo import Mount, MountTable, is_below
 from zcs_exporter.contract import Shortfall
 
 _IGNORED_TYPES = frozenset({"squashfs", "iso9660", "autofs"})

@@ -17,11 +17,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from collectors.hsperfdata import PerfData, PerfFile, open_perf_files
+from collectors.formats.hsperfdata import PerfData, PerfFile, open_perf_files
+from collectors.formats.zmstat import ZmstatFile, ZmstatRow
 from collectors.jvm_metrics import AVAILABLE, GC_TIME, METRICS, OLD_AFTER_GC, UP, counter_samples, memory_samples
 from collectors.jvm_processes import ROLES, JvmProcesses
 from collectors.jvm_state import JvmState, Plan, make_plan, state_from_hsperfdata, state_from_mailboxd_csv
-from collectors.zmstat import ZmstatFile, ZmstatRow
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     GRANT,

@@ -6,7 +6,7 @@ area ``nonheap``: hsperfdata does not tell the size of the code cache, and a par
 
 from collections.abc import Iterator
 
-from collectors.hsperfdata import PerfData
+from collectors.formats.hsperfdata import PerfData
 from collectors.jvm_state import JvmState
 from zcs_exporter.contract import Kind, Metric, Sample
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from collectors.hsperfdata import Layout, PerfData
-from collectors.zmstat import ZmstatRow
+from collectors.formats.hsperfdata import Layout, PerfData
+from collectors.formats.zmstat import ZmstatRow
 from zcs_exporter.contract import CollectError, Reason
 
 

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from collectors.mountinfo import is_below, normal
-from collectors.mysql_server import Answer, Server, number_of
-from collectors.mysql_status import (
+from collectors.formats.mountinfo import is_below, normal
+from collectors.mysqld_server import Answer, Server, number_of
+from collectors.mysqld_status import (
     CURATED_STATUS,
     CURATED_VARIABLES,
     MAX_CONNECTIONS,

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from collectors.spool import AGE_BANDS, QUEUES, QueueState, Spool
+from collectors.postfix_spool import AGE_BANDS, QUEUES, QueueState, Spool
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,

@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from collectors.maintenance import CAUSES
-from collectors.service_look import Look, Observer, Round
-from collectors.service_table import Tier
+from collectors.services_look import Look, Observer, Round
+from collectors.services_maintenance import CAUSES
+from collectors.services_table import Tier
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,

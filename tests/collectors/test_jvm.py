@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeHost, ManualClock
 
-from collectors.hsperfdata import parse_hsperfdata
+from collectors.formats.hsperfdata import parse_hsperfdata
 from collectors.jvm import JvmCollector, JvmConfig
 from collectors.jvm_processes import jvm_of
 from collectors.jvm_state import make_plan, state_from_hsperfdata

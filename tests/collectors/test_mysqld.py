@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymysql.err import InterfaceError, OperationalError
 
-from collectors.mysql_status import CURATED_STATUS, CURATED_VARIABLES, Row, parse_rows, parse_value, status_samples
 from collectors.mysqld import MysqldCollector, MysqldConfig, argument, parse_my_cnf, parse_nested
+from collectors.mysqld_status import CURATED_STATUS, CURATED_VARIABLES, Row, parse_rows, parse_value, status_samples
 from zcs_exporter.contract import CollectError, Finding, NotOnThisHost, Reason, Sample, Shortfall
 from zcs_exporter.hostio import MysqlLogin
 

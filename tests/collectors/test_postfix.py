@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from queue_writer import put, queue_file
 
 from collectors.postfix import PostfixCollector, PostfixConfig, parse_main_cf, parse_postfix_time, queue_settings
-from collectors.spool import QUEUES
+from collectors.postfix_spool import QUEUES
 from zcs_exporter.contract import (
     GRANT,
     CollectError,

@@ -8,8 +8,6 @@ from fakes import FakeHost, ManualClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.maintenance import CONTROL_LIMIT, FILE, control_run, install_until, parse_maintenance_end
-from collectors.service_table import SERVICES, Tier, expected, parse_mta_milter_options, parse_pid_file
 from collectors.services import (
     DOWN,
     LEFT_STOPPED,
@@ -25,6 +23,8 @@ from collectors.services import (
     ServicesConfig,
     parse_life,
 )
+from collectors.services_maintenance import CONTROL_LIMIT, FILE, control_run, install_until, parse_maintenance_end
+from collectors.services_table import SERVICES, Tier, expected, parse_mta_milter_options, parse_pid_file
 from zcs_exporter.contract import CollectError, Event, Finding, NotOnThisHost, Reason, Sample, Shortfall
 from zcs_exporter.hostio import CLOCK_TICKS, Process
 from zcs_exporter.localconfig import Localconfig

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import smtplib
@@ -20,7 +21,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -69,8 +70,15 @@ def need_mibs() -> None:
         absent("no SNMPv2-SMI here; set ZCS_MIB_PATH to a directory with SNMPv2-SMI, -TC and -CONF (see .ci/run)")
 
 
-def wait_for(predicate: Callable[[], T], timeout: float, what: str) -> T:
-    """Ask until the answer is true, and return it; a refused or missing file or socket counts as no."""
+def wait_for(predicate: Callable[[], T], timeout: float, what: str | Callable[[], str], pause: float = 0.02) -> T:
+    """Ask until the answer is true, and return it; a refused or missing file or socket counts as no.
+
+    Args:
+        predicate: The question.
+        timeout: Seconds until it fails.
+        what: What is waited for, for the message of a failure; a function is asked then.
+        pause: Seconds between two questions.
+    """
     deadline = time.monotonic() + timeout
     trouble = ""
     while True:
@@ -81,8 +89,10 @@ def wait_for(predicate: Callable[[], T], timeout: float, what: str) -> T:
         except OSError as exc:
             trouble = f" ({exc!r})"
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s in vain for {what}{trouble}")
-        time.sleep(0.02)
+            raise AssertionError(
+                f"waited {timeout:g} s in vain for {what if isinstance(what, str) else what()}{trouble}"
+            )
+        time.sleep(pause)
 
 
 def run(*command: str | Path, user: str = "root", text: str | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -225,6 +235,24 @@ def mount_memory(place: Path, size: str, inodes: int = 0, user: str = "zimbra") 
     place.mkdir(parents=True, exist_ok=True)
     owner = f"uid={user},gid={user}"
     run("mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes={inodes},mode=755,{owner}", "small", place)
+
+
+@contextlib.contextmanager
+def hung_mount(place: Path) -> Iterator[None]:
+    """Mount a file system that never answers, as an NFS server that is gone: whoever asks it waits."""
+    if not Path("/dev/fuse").exists():
+        absent("no /dev/fuse here; load the kernel module fuse")
+    place.mkdir(parents=True, exist_ok=True)
+    # Nobody reads the requests that come out of this file.
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40755,user_id=0,group_id=0"
+    command = ["mount", "-i", "-t", "fuse", "-o", options, "hung", str(place)]
+    try:
+        subprocess.run(command, check=True, pass_fds=[device])
+        yield
+    finally:
+        os.close(device)
+        run("umount", "--lazy", place)
 
 
 # -- The ZCS tree --------------------------------------------------------------------------------------------------
@@ -1129,6 +1157,11 @@ class Exporter:
         """SIGHUP; what comes of it is the test's to wait for."""
         self.signal(signal.SIGHUP)
 
+    def refuse_writes(self, refuse: bool) -> None:
+        """Have the kernel refuse every write to a file that it makes (as too large), or no longer."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0 if refuse else hard, hard))
+
     def stop(self, timeout: float = 10) -> int:
         """SIGTERM, wait for its end and return its exit code."""
         return self._end(signal.SIGTERM, timeout)
@@ -1175,7 +1208,7 @@ class Exporter:
                 samples[key] = sample.value
         return samples
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """One sample by name and all its labels, or None."""
         return self.metrics().get((name, frozenset(labels.items())))
 

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
-from collectors.audit_log import FAILED, failure_reason
+from collectors.formats.audit_log import FAILED, failure_reason
 
 PAIRING_SECONDS = 5
 UNANSWERED_SECONDS = 600

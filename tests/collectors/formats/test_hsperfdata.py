@@ -7,10 +7,10 @@ from fakes import FakeHost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.hsperfdata import LARGEST, PerfFile, open_perf_files, parse_hsperfdata
+from collectors.formats.hsperfdata import LARGEST, PerfFile, open_perf_files, parse_hsperfdata
 from zcs_exporter.contract import CollectError, Reason
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "hsperfdata"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "hsperfdata"
 GCS = ("serial", "parallel", "g1", "z", "shenandoah")
 REAL = {gc: (FIXTURES / f"openjdk-17-{gc}.bin").read_bytes() for gc in GCS}
 SERIAL = REAL["serial"]

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from queue_writer import put, queue_file, record
 
-from collectors.queue_file import Envelope, parse_queue_file
-from collectors.spool import QUEUES, Names, QueueState, Spool
+from collectors.formats.queue_file import Envelope, parse_queue_file
+from collectors.postfix_spool import QUEUES, Names, QueueState, Spool
 from zcs_exporter.contract import GRANT, Clock, CollectError, Reason
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "postfix"

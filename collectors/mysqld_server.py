@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pymysql
 
-from collectors.mysql_status import Row, parse_rows, parse_value
+from collectors.mysqld_status import Row, parse_rows, parse_value
 from zcs_exporter.contract import Clock, CollectError, Reason, os_error
 from zcs_exporter.hostio import Host, MysqlConnection, MysqlLogin
 

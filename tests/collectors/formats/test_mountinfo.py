@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collectors.mountinfo import Mount, MountTable, is_below, normal, parse_fstab, parse_mountinfo
+from collectors.formats.mountinfo import Mount, MountTable, is_below, normal, parse_fstab, parse_mountinfo
 from zcs_exporter.contract import CollectError, Reason
 
 # As Linux 5.15 shows them, host names replaced.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.smtp_auth import (
+from collectors.auth_smtp import (
     OTHER,
     SmtpFailure,
     SmtpLine,

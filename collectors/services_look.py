@@ -3,8 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from collectors.maintenance import FILE, ControlRun, control_run, control_until, install_until, parse_maintenance_end
-from collectors.service_table import (
+from collectors.services_maintenance import (
+    FILE,
+    ControlRun,
+    control_run,
+    control_until,
+    install_until,
+    parse_maintenance_end,
+)
+from collectors.services_table import (
     NOT_VISIBLE,
     Part,
     Service,

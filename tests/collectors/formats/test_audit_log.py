@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.audit_log import (
+from collectors.formats.audit_log import (
     Kind,
     Login,
     classify_reason,

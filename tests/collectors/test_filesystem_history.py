@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.fill_history import FillHistory
+from collectors.filesystem_history import FillHistory
 
 GIB = 2.0**30
 START = 1_709_370_000.0

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.windows import FailureWindow, Tally
+from collectors.auth_windows import FailureWindow, Tally
 
 Event = tuple[int, str, str]
 

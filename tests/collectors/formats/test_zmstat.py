@@ -9,10 +9,10 @@ from fakes import FakeHost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.zmstat import ZmstatFile, parse_zmstat_line, parse_zmstat_row
+from collectors.formats.zmstat import ZmstatFile, parse_zmstat_line, parse_zmstat_row
 from zcs_exporter.contract import CollectError, Reason
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "zmstat"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "zmstat"
 CMS = (FIXTURES / "zcs-8.0-mailboxd-cms.csv").read_text()
 G1 = (FIXTURES / "zcs-10.0-mailboxd-g1.csv").read_text()
 PATH = "/opt/zimbra/zmstat/mailboxd.csv"

@@ -3,7 +3,7 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.client_address import Client, Servers, parse_address, parse_fib_trie, parse_if_inet6
+from collectors.auth_client import Client, Servers, parse_address, parse_fib_trie, parse_if_inet6
 
 SERVERS = Servers([ip_address("10.0.0.10"), ip_address("2001:db8::10")], [ip_network("10.0.0.5/32")])
 

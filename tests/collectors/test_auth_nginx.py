@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.nginx_auth import UnknownUser, parse_unknown_user
+from collectors.auth_nginx import UnknownUser, parse_unknown_user
 
 HEAD = b"2024/03/02 10:20:42 [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:"
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from collectors.queue_file import Envelope, read_envelope
+from collectors.formats.queue_file import Envelope, read_envelope
 from zcs_exporter.contract import Clock, CollectError, doing, os_error
 from zcs_exporter.hostio import Host
 

@@ -1,0 +1,1 @@
+"""Formats of files on the host, each parsed without knowing who asks."""
