@@ -7,9 +7,9 @@ only claimed: they accuse nobody.
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import AF_INET, inet_pton
+from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -18,6 +18,7 @@ _MAX_TEXT = 64  # the longest address with zone and port
 _MAX_CLAIMED = 4
 _MAX_OIP = 4096  # characters from the right; a client can send a thousand entries of its own to their left
 _MAX_CACHED = 16384
+_LOOPBACK = 127  # first octet
 
 # 203.0.113.9:51022
 _IPV4_PORT = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
@@ -51,8 +52,7 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who failed to log in.
 
     Attributes:
@@ -73,6 +73,7 @@ class Servers:
     def __init__(self, own: Collection[Address], networks: Iterable[Network]) -> None:
         """Take the addresses of this host, and the networks of all other servers and proxies."""
         self._own = frozenset(own)
+        self._own_ipv4 = frozenset(address.packed for address in self._own if address.version == 4)
         self._networks = tuple(networks)
         self._clients: dict[tuple[str, str], Client] = {}
 
@@ -100,14 +101,30 @@ class Servers:
             for index in range(len(entries) - 1, -1, -1):
                 if not entries[index].strip():
                     continue
-                address = parse_address(entries[index])
-                if address is None:
+                entry = self._entry(entries[index].strip())
+                if entry is None:
                     break  # no proxy of ours writes this, so it and all to its left came from the client
-                if address not in self:
-                    left = (parse_address(entry) for entry in entries[max(0, index - _MAX_CLAIMED) : index])
-                    return Client(str(address), tuple(str(claim) for claim in left if claim is not None))
-        peer = parse_address(ip) if ip else None
-        return NOBODY if peer is None else Client(str(peer))
+                address, ours = entry
+                if not ours:
+                    return Client(address, _claims(entries[max(0, index - _MAX_CLAIMED) : index]))
+        peer = self._entry(ip) if ip else None
+        return NOBODY if peer is None else Client(peer[0])
+
+    def _entry(self, text: str) -> tuple[str, bool] | None:
+        """Return an address in its shortest form and whether it is one of ours; None for any other text."""
+        if not self._networks and ":" not in text:
+            try:
+                packed = inet_pton(AF_INET, text)
+            except (OSError, ValueError):
+                return None
+            # What inet_pton takes has no shorter form. An attack from many addresses gets here for each of them.
+            return text, packed[0] == _LOOPBACK or packed in self._own_ipv4
+        address = parse_address(text)
+        return None if address is None else (str(address), address in self)
+
+
+def _claims(entries: list[str]) -> tuple[str, ...]:
+    return tuple(str(address) for address in map(parse_address, entries) if address is not None) if entries else ()
 
 
 # 32 host LOCAL below "|-- 192.0.2.10"

@@ -108,10 +108,11 @@ def parse_smtpd(message: bytes) -> SmtpLine:
 def parse_saslauthd(message: bytes) -> SmtpLine:
     """Return what a message of saslauthd says about a login."""
     if message.startswith(_ZIMBRA):
-        account, failed, why = message[len(_ZIMBRA) :].partition(_AUTH_FAILED)
+        account, failed, why = _split_outcome(message[len(_ZIMBRA) :])
         if failed:
             if why.startswith(FAILED):
-                reason = failure_reason(why.partition(b"[")[2])
+                named = FAILED + b" [" + account + b"]"
+                reason = failure_reason(why[len(named) - 1 :] if why.startswith(named) else why.partition(b"[")[2])
                 return SmtpLine(Told.FAILED, account[:_MAX_NAME], reason=reason)
             told = Told.REFUSED if any(text in why for text in _REFUSALS) else Told.ENDED
             return SmtpLine(told, account[:_MAX_NAME])
@@ -122,6 +123,23 @@ def parse_saslauthd(message: bytes) -> SmtpLine:
     if match is not None:
         return SmtpLine(Told.ENDED, match[1][:_MAX_NAME], repeats=True)
     return SmtpLine(Told.BACKEND_ERROR) if _URL_ERROR.match(message) or _URL_DROPPED.match(message) else OTHER
+
+
+def _split_outcome(text: bytes) -> tuple[bytes, bytes, bytes]:
+    """Part a name from why its login failed, as ``bytes.partition`` does.
+
+    A name may hold the words between the two. A failure repeats the name, so the middle one of them is
+    saslauthd's own; where there is none, no name is told, and no other outcome believed.
+    """
+    places = text.count(_AUTH_FAILED)
+    if places < 2:
+        return text.partition(_AUTH_FAILED)
+    parts = text.split(_AUTH_FAILED)
+    middle = places // 2 + 1
+    account, why = _AUTH_FAILED.join(parts[:middle]), _AUTH_FAILED.join(parts[middle:])
+    if places % 2 and why.startswith(FAILED + b" [" + account + b"]"):
+        return account, _AUTH_FAILED, why
+    return b"", _AUTH_FAILED, FAILED
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,9 @@ class Tally(Generic[K]):
     def add(self, key: K, times: int) -> int:
         """Count ``key`` up by ``times`` and return its new count."""
         before = self.counts.get(key, 0)
-        after = before + times
-        self.counts[key] = after
-        if before > 1:
-            self._leave(before, key)
+        self.counts[key] = after = before + times
         if after > 1:
-            self._levels.setdefault(after, {})[key] = None
+            self._move(key, before, after)
         if after > self.largest:
             self.largest = after
         return after
@@ -50,17 +47,15 @@ class Tally(Generic[K]):
         """Count ``key`` down by ``times``, which were added before, and return its new count."""
         before = self.counts[key]
         after = before - times
-        if before > 1:
-            self._leave(before, key)
         if after:
             self.counts[key] = after
         else:
             del self.counts[key]
-        if after > 1:
-            self._levels.setdefault(after, {})[key] = None
-        # Each step down was paid for by a step up, so this is constant on average.
-        while self.largest > 1 and self.largest not in self._levels:
-            self.largest -= 1
+        if before > 1:
+            self._move(key, before, after)
+            # Each step down was paid for by a step up, so this is constant on average.
+            while self.largest > 1 and self.largest not in self._levels:
+                self.largest -= 1
         if not self.counts:
             self.largest = 0
         return after
@@ -77,11 +72,19 @@ class Tally(Generic[K]):
         found.extend(islice(once, number - len(found)))
         return found
 
-    def _leave(self, count: int, key: K) -> None:
-        level = self._levels[count]
-        del level[key]
-        if not level:
-            del self._levels[count]
+    def _move(self, key: K, before: int, after: int) -> None:
+        levels = self._levels
+        if before > 1:
+            level = levels[before]
+            del level[key]
+            if not level:
+                del levels[before]
+        if after > 1:
+            joined = levels.get(after)
+            if joined is None:
+                levels[after] = {key: None}
+            else:
+                joined[key] = None
 
 
 class FailureWindow:
@@ -124,14 +127,18 @@ class FailureWindow:
     def add(self, second: int, now: float, address: str, account: str, times: int = 1) -> None:
         """Count a failure in the second its line names, unless that is over by ``now``."""
         # Nothing was written later than now: a stamp ahead would stay for as long as it is wrong.
-        second = min(second, int(now))
-        if second <= int(now) - self.seconds:
+        latest = int(now)
+        if second > latest:
+            second = latest
+        elif second <= latest - self.seconds:
             return
         self._add(second, (address, account), times)
         self._changed.add(second)
 
     def _add(self, second: int, pair: Pair, times: int) -> None:
-        bucket = self._buckets.setdefault(second, {})
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = {}
         if pair in bucket:
             bucket[pair] += times
         elif self._entries < self._max_entries:

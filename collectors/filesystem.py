@@ -178,6 +178,8 @@ class FilesystemCollector:
         self._read_settings = BlockingCall("reading localconfig.xml")
         self._locate_calls: dict[str, BlockingCall] = {}
         self._usage_calls: dict[tuple[str, str], BlockingCall] = {}
+        self._mountinfo = ""
+        self._table = MountTable(())
         self._settings = self._default_settings()
         self._places: dict[str, str | None] = {}
         self._located_for: tuple[object, ...] = ()
@@ -190,15 +192,20 @@ class FilesystemCollector:
         """Return the usage and state of every file system."""
         mountinfo, fstab, findings = await self._read_tables(self._tables)
         own_view = bool(findings)
-        table = MountTable(parse_mountinfo(mountinfo))
+        if mountinfo != self._mountinfo:
+            self._mountinfo, self._table = mountinfo, MountTable(parse_mountinfo(mountinfo))
+        table = self._table
         if not table.mounts:
             raise CollectError(Reason.PARSE, "mountinfo: it lists no mounts")
         self._settings = await self._bounded(self._read_settings, self._load_settings, self._settings)
         if self._settings.shortfall:
             findings.append(self._settings.shortfall)
-        await self._locate(table, mountinfo)
-        located = [(role, place) for role, path in self._settings.directories if (place := self._places.get(path))]
         home = normal(self._host.zcs.home)
+        named = {path for path in fstab if is_below(path, home)}
+        await self._locate(table, mountinfo, named.union(path for _, path in self._settings.directories))
+        located = [(role, place) for role, path in self._settings.directories if (place := self._places.get(path))]
+        # mount(8) follows symbolic links, so mountinfo has a mount where its path in fstab leads.
+        fstab = {self._places.get(path) or path: at_boot for path, at_boot in fstab.items()}
         homes = tuple(dict.fromkeys((home, self._places.get(home) or home)))
         filesystems = select_filesystems(table, located, homes, self._settings.excludes)
         if own_view:
@@ -252,10 +259,10 @@ class FilesystemCollector:
         excludes = (localconfig.get("zmstat_df_excludes") or "").split(":")
         return Settings(directories, frozenset(name.strip() for name in excludes if name.strip()), installed=True)
 
-    async def _locate(self, table: MountTable, mountinfo: str) -> None:
-        """Find out where the directories of ZCS really lie, each in a thread of its own, and only now and then."""
+    async def _locate(self, table: MountTable, mountinfo: str, paths: set[str]) -> None:
+        """Find out where paths of ZCS really lead, each in a thread of its own, and only now and then."""
         now = self._clock.monotonic()
-        basis = (mountinfo, self._settings)
+        basis = (mountinfo, paths)
         if basis == self._located_for and 0 <= now - self._located_at < _LOCATE_AGAIN:
             return
         self._located_for, self._located_at = basis, now
@@ -266,9 +273,7 @@ class FilesystemCollector:
             fallback = self._places.get(path) or (path if path in mounted else None)
             return path, await self._bounded(call, lambda: self._place(path), fallback)
 
-        self._places = dict(
-            await asyncio.gather(*(one(path) for path in {path for _, path in self._settings.directories}))
-        )
+        self._places = dict(await asyncio.gather(*map(one, paths)))
 
     def _place(self, path: str) -> str | None:
         try:
@@ -363,11 +368,13 @@ class FilesystemCollector:
         if ratio < FORECAST_FROM:
             return False, []
         soon = history.short_estimate(now, room)
-        if soon is not None and soon <= SHORT_HORIZON:
-            return True, [FULL_SECONDS.sample(soon, mountpoint=place, resource=resource)]
-        # Backups come by night or by week, so a few hours say nothing about their volume.
-        later = history.long_estimate(now, room) if filesystem.only_backups else history.estimate(now, room)
-        return False, [] if later is None else [FULL_SECONDS.sample(later, mountpoint=place, resource=resource)]
+        near = soon is not None and soon <= SHORT_HORIZON
+        if filesystem.only_backups:
+            # Backups come by night or by week, so a few hours of one say nothing about their volume.
+            seconds = history.long_estimate(now, room)
+        else:
+            seconds = soon if near else history.estimate(now, room)
+        return near, [] if seconds is None else [FULL_SECONDS.sample(seconds, mountpoint=place, resource=resource)]
 
     def _forget(self, now: float, filesystems: Sequence[Filesystem]) -> None:
         shown = {filesystem.mount.mountpoint for filesystem in filesystems}

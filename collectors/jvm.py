@@ -195,21 +195,15 @@ class JvmCollector:
                 )
             )
         running = self._processes.find(services)
-        hidden = len(running) < len(ROLES) and self._processes.hidden()
-        if hidden:
-            shortfalls.append(
-                Shortfall(
-                    Reason.PERMISSION,
-                    "/proc hides the processes of other users: a JVM that is not seen may still run",
-                    "mount /proc with hidepid=0, or with gid= of a group of zcs-exporter",
-                )
-            )
+        blind = self._processes.why_unseen()
+        if blind is not None:
+            shortfalls.append(Shortfall(blind.reason, str(blind), blind.remedy))
         looks = []
         for role in ROLES:
             process = running.get(role.name)
             if process is None:
                 self._drop(role.name)
-                if not hidden and services is not None and role.service in services:
+                if blind is None and services is not None and role.service in services:
                     looks.append(_Look(role.name, up=False))
             else:
                 looks.append(self._look(role.name, process, shortfalls))

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zcs_exporter.contract import doing
+from collectors.process_table import ProcessTable, pid_namespace, why_unseen
+from zcs_exporter.contract import CollectError, doing
 from zcs_exporter.hostio import Host, Process
 
 
@@ -53,7 +54,9 @@ class JvmProcesses:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._table = ProcessTable(host)
         self._walked: dict[str, int] = {}
+        self._seen_from: int | None = None
 
     def find(self, services: frozenset[str] | None) -> dict[str, Process]:
         """Return the running JVMs by label."""
@@ -65,12 +68,14 @@ class JvmProcesses:
         missing = {role.name for role in ROLES if role.name not in found and self._wanted(role, services)}
         if missing:
             with doing("listing /proc"):
-                processes = sorted(self._host.processes(), key=lambda process: process.start_ticks)
+                processes = sorted(self._table.find(_is_java), key=lambda process: process.start_ticks)
             for process in processes:
-                name = jvm_of(process.argv, self._host.zcs.home) if _is_java(process) else None
+                name = jvm_of(process.argv, self._host.zcs.home)
                 if name in missing:
                     found.setdefault(name, process)
         self._walked = {name: process.pid for name, process in found.items()}
+        if found:
+            self._seen_from = pid_namespace(self._host)
         return found
 
     def _by_pid_file(self, role: Role) -> Process | None:
@@ -103,9 +108,9 @@ class JvmProcesses:
             return None
         return int(text) if re.fullmatch(rb"[1-9][0-9]{0,9}", text) else None
 
-    def hidden(self) -> bool:
-        """Whether ``/proc`` shows us to ourselves but not the first process, which always runs."""
-        return self._host.exists("/proc/self/stat") and self._host.process(1) is None
+    def why_unseen(self) -> CollectError | None:
+        """Return why a JVM that was not found may run all the same; None where it is gone."""
+        return why_unseen(self._host, self._seen_from)
 
 
 def _is_java(process: Process) -> bool:

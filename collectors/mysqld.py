@@ -29,6 +29,7 @@ from collectors.mysqld_status import (
     status_samples,
     variable_samples,
 )
+from collectors.process_table import ProcessTable, pid_namespace, why_unseen
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     GRANT,
@@ -161,6 +162,8 @@ class MysqldCollector:
         self._call = BlockingCall("asking mysqld")
         self._mailbox = Server(host, clock, "mysqld")
         self._antispam = Server(host, clock, "the antispam mysqld")
+        self._table = ProcessTable(host)
+        self._seen_from: int | None = None
 
     async def collect(self) -> list[Finding]:
         """Return the state of the servers that belong to this host."""
@@ -176,12 +179,20 @@ class MysqldCollector:
 
     def _read(self) -> Reading:
         places = self._find()
+        # Counted first: two servers on one directory are told even if none of them lets us in.
+        instances = self._instances(places)
+        duplicate = any(count > 1 for count in instances.values())
         shortfalls: list[Shortfall] = []
         mailbox = antispam = None
         if places.mailbox is not None:
-            socket = self._socket(places.localconfig)
-            login = self._login(places.localconfig, socket, "zimbra_mysql_user", "zimbra_mysql_password")
-            mailbox = self._mailbox.ask(login, self._status, self._variables)
+            try:
+                socket = self._socket(places.localconfig)
+                login = self._login(places.localconfig, socket, "zimbra_mysql_user", "zimbra_mysql_password")
+                mailbox = self._mailbox.ask(login, self._status, self._variables)
+            except CollectError as exc:
+                if not duplicate:
+                    raise
+                shortfalls.append(Shortfall(exc.reason, str(exc), exc.remedy))
         if places.antispam is not None:
             try:
                 socket = places.localconfig.get("antispam_mysql_socket") or ""
@@ -190,18 +201,22 @@ class MysqldCollector:
                     login, _show("STATUS", ("Threads_connected",)), _show("VARIABLES", ("max_connections",))
                 )
             except CollectError as exc:
-                if mailbox is None:
+                if mailbox is None and not duplicate:
                     raise
                 shortfalls.append(Shortfall(exc.reason, str(exc), exc.remedy))
-        instances = self._instances(places)
         for place, answer in ((places.mailbox, mailbox), (places.antispam, antispam)):
             if place is None or instances[place]:
                 continue
-            # One that answers and cannot be seen, or a process table without the first process: nothing is known.
-            if (answer is not None and answer.up) or self._host.process(1) is None:
+            blind = why_unseen(self._host, self._seen_from)
+            if blind is None and answer is not None and answer.up:
+                blind = CollectError(
+                    Reason.PERMISSION,
+                    "it answers and is not among the processes that can be seen in /proc",
+                    f"mount /proc without hidepid, run the daemon in the PID namespace of ZCS, or {GRANT}",
+                )
+            if blind is not None:
                 del instances[place]
-                message = f"the server on {place} is not among the processes that can be seen in /proc"
-                shortfalls.append(Shortfall(Reason.PERMISSION, message, f"mount /proc without hidepid, or {GRANT}"))
+                shortfalls.append(Shortfall(blind.reason, f"the server on {place}: {blind}", blind.remedy))
         limit = parse_value(self._options_file(self._host.zcs.path("conf/my.cnf")).get("max_connections", ""))
         return Reading(places, mailbox, antispam, instances, tuple(shortfalls), limit)
 
@@ -240,7 +255,7 @@ class MysqldCollector:
     def _instances(self, places: Places) -> dict[str, int]:
         """Return how many servers run on each of ZCS's data directories."""
         with doing("listing /proc"):
-            servers = [one for one in self._host.processes() if one.comm in _SERVERS and one.alive]
+            servers = self._table.find(lambda process: process.comm in _SERVERS and process.alive)
         count = {place: 0 for place in (places.mailbox, places.antispam) if place is not None}
         for server in servers:
             if self._nested(server.pid):
@@ -249,6 +264,8 @@ class MysqldCollector:
             place = self._match(given, count) if given is not None else self._guess(server, places)
             if place is not None:
                 count[place] += 1
+        if any(count.values()):
+            self._seen_from = pid_namespace(self._host)
         return count
 
     def _nested(self, pid: int) -> bool:

@@ -10,6 +10,7 @@ Privileges: CAP_DAC_READ_SEARCH; the queues belong to user postfix and mode 0700
 Cost: one stat per directory, 1 us per entry of a directory that changed, 30 us per new file and for 200 known ones.
 """
 
+import contextlib
 import json
 import re
 from collections import Counter, deque
@@ -268,9 +269,10 @@ class PostfixCollector:
         return findings
 
     def restore(self, saved: Mapping[str, str]) -> None:
-        """Take over the history of the deferred queue."""
-        self._growth.restore(saved.get("growth", "[]"))
-        self._flood.restore(saved.get("flood", "[]"))
+        """Take over the history of the deferred queue; what cannot be read is forgotten."""
+        for key, window in (("growth", self._growth), ("flood", self._flood)):
+            with contextlib.suppress(ArithmeticError, AttributeError, RecursionError, TypeError, ValueError):
+                window.restore(saved.get(key, "[]"))
 
     def changes(self) -> Mapping[str, str | None]:
         """Return the history of the deferred queue if it changed."""
@@ -389,7 +391,10 @@ class _Flood:
         return json.dumps([[at, dict(senders)] for at, senders in self._slices])
 
     def restore(self, text: str) -> None:
-        self._slices = deque((float(at), Counter(senders)) for at, senders in json.loads(text))
+        self._slices = deque(
+            (float(at), Counter({sender: int(count) for sender, count in senders.items()}))
+            for at, senders in json.loads(text)
+        )
 
 
 def _queue_samples(queue: str, state: QueueState, now: float) -> list[Finding]:

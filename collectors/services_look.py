@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from collectors.process_table import ProcessTable, pid_namespace, why_unseen
 from collectors.services_maintenance import (
     FILE,
     ControlRun,
@@ -22,8 +23,6 @@ from collectors.services_table import (
 )
 from zcs_exporter.contract import GRANT, CollectError, NotOnThisHost, Reason, Shortfall, doing, os_error
 from zcs_exporter.hostio import CLOCK_TICKS, Host, Process
-
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +65,6 @@ class Round:
     shortfalls: tuple[Shortfall, ...]
 
 
-class ProcessTable:
-    """The processes of the host, each read only while it is new.
-
-    A process is read again on the second look, by when it has become the program it was started for.
-    """
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._known: dict[int, tuple[Process | None, bool]] = {}
-
-    def look(self) -> list[Process]:
-        """Return the processes that can be seen; what they are was true at some earlier look.
-
-        Raises:
-            OSError: ``/proc`` cannot be listed.
-        """
-        known: dict[int, tuple[Process | None, bool]] = {}
-        for name in self._host.listdir("/proc"):
-            if not name.isdecimal():
-                continue
-            pid = int(name)
-            before = self._known.get(pid)
-            known[pid] = before if before and before[1] else (self._host.process(pid), before is not None)
-        self._known = known
-        return [process for process, _ in known.values() if process is not None]
-
-
 class Observer:
     """Everything here blocks, and runs in the thread of a ``BlockingCall``."""
 
@@ -118,22 +90,13 @@ class Observer:
         with doing("reading /proc"):
             table = self._table.look()
             boot = self._host.boot_time()
-        if self._host.process(1) is None:
-            raise CollectError(
-                Reason.PERMISSION,
-                "process 1 cannot be seen in /proc, so a process that is not seen need not be gone",
-                "mount /proc without hidepid, or with gid= set to a group of this daemon",
-            )
         services = self._expected(shortfalls)
         looks = self._looks(services, table, shortfalls)
-        namespace = self._pid_namespace()
+        namespace = pid_namespace(self._host)
         visible = any(look.main or len(look.missing) < len(look.service.parts) for look in looks)
-        if looks and not visible and namespace not in (None, _INITIAL_PID_NAMESPACE, seen_from):
-            raise CollectError(
-                Reason.PERMISSION,
-                "no process of ZCS can be seen from this PID namespace, where none ever was",
-                "run the daemon in the PID namespace of ZCS (containers: --pid=host)",
-            )
+        blind = why_unseen(self._host, namespace if visible else seen_from)
+        if blind is not None:
+            raise blind
         runs = [run for process in table if (run := control_run(process, zcs.home))]
         maintenance = self._maintenance(runs, boot, now, shortfalls)
         brings_all_up = any(run.brings_all_up for run in runs)
@@ -236,12 +199,6 @@ class Observer:
                 return None
             process = self._host.process(pid)
         return process if process is not None and part.is_named_by_pid_file(process) else None
-
-    def _pid_namespace(self) -> int | None:
-        try:
-            return self._host.stat("/proc/self/ns/pid").st_ino
-        except OSError:
-            return None
 
     def _boot_id(self) -> str:
         try:

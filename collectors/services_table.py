@@ -139,7 +139,8 @@ SERVICES: tuple[Service, ...] = (
     Service(
         "zmconfigd",
         Tier.NEEDED,
-        (Part("zmconfigd", ("log/zmconfigd.pid",), ("java", "zmconfigd"), ("zmconfigd",)),),
+        # The shell that watches over it, zmconfigdctl, has the word on its command line as well.
+        (Part("zmconfigd", ("log/zmconfigd.pid",), ("java",), ("zmconfigd",)),),
         bounces=True,
     ),
     Service(

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import TypeVar
 from zcs_exporter.contract import CollectError, Reason
 
 T = TypeVar("T")
+
+KEPT = 3.0
+"""Seconds a thread waits for the next call: starting one costs more than most calls."""
 
 
 class BlockingCall:
@@ -24,20 +28,24 @@ class BlockingCall:
         """Name the call for error messages, such as ``statvfs of /opt/zimbra/backup``."""
         self._what = what
         self._since: float | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._serving = False
 
     @property
     def hung_for(self) -> float | None:
         """Seconds since the call under way began; None when idle."""
-        return None if self._since is None else time.monotonic() - self._since
+        since = self._since  # the thread may end the call at any moment
+        return None if since is None else time.monotonic() - since
 
     async def __call__(self, function: Callable[[], T]) -> T:
         """Run ``function`` in a thread and return its result.
 
         Raises:
-            CollectError: An earlier call has not returned yet.
+            CollectError: An earlier call has not returned yet, or the system gives us no thread.
         """
-        if self._since is not None:
-            raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {self.hung_for:.0f} s")
+        if (hung_for := self.hung_for) is not None:
+            raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {hung_for:.0f} s")
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         answer.set_running_or_notify_cancel()  # the thread goes on even if nobody waits any more
 
@@ -51,6 +59,36 @@ class BlockingCall:
                 self._since = None
                 answer.set_result(result)
 
-        self._since = time.monotonic()
-        threading.Thread(target=run, name=self._what, daemon=True).start()
+        with self._lock:
+            self._start()
+            self._since = time.monotonic()
+            self._jobs.put(run)
         return await asyncio.wrap_future(answer)
+
+    def afterwards(self, function: Callable[[], None]) -> None:
+        """Have ``function`` run when no call is under way any more; never, if the one that is hangs for ever."""
+        with self._lock:
+            if self._serving:
+                self._jobs.put(function)
+                return
+        function()
+
+    def _start(self) -> None:
+        if self._serving:
+            return
+        try:
+            threading.Thread(target=self._serve, name=self._what, daemon=True).start()
+        except RuntimeError as exc:
+            remedy = "raise TasksMax= of the unit, or the limit of processes"
+            raise CollectError(Reason.UNAVAILABLE, f"{self._what}: {exc}", remedy) from exc
+        self._serving = True
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._jobs.get(timeout=KEPT)()
+            except queue.Empty:
+                with self._lock:
+                    if self._jobs.empty():
+                        self._serving = False
+                        return

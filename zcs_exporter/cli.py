@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -118,6 +119,8 @@ def _load(arguments: argparse.Namespace) -> tuple["Source", "Catalogue", "Config
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Its default is to end the process, and the daemon cannot reload before it runs.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from zcs_exporter.config import ConfigError
     from zcs_exporter.daemon import Daemon
     from zcs_exporter.logs import configure_logging
@@ -220,7 +223,7 @@ def _alerts(arguments: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         for alarm in alarms:
-            print(f"{alarm['severity']:9}{alarm['alert']:28}{alarm['text']}")
+            print(f"{alarm['severity']:9}{alarm['alert']:28}{alarm['summary']}")
         if not alarms:
             print("no alarm stands")
     return UNWELL if alarms else OK

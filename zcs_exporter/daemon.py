@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.evaluate import Policy
@@ -18,13 +19,13 @@ from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.policy import effective_policies
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import Config, ConfigError, Source, load_config
-from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed
+from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, LogSubscription, Reason
 from zcs_exporter.engine import Engine, Links
 from zcs_exporter.expose.http import WebServer
-from zcs_exporter.follow import Feed, Followers, LogFollower
+from zcs_exporter.follow import Followers, LogFollower
 from zcs_exporter.hostio import Host
 from zcs_exporter.localconfig import Localconfig
-from zcs_exporter.notify.dispatcher import Dispatcher, Pace, TargetQueue
+from zcs_exporter.notify.dispatcher import Dispatcher, Pace
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.notify.snmp_target import SnmpTarget
 from zcs_exporter.privacy import visible_kinds
@@ -37,6 +38,7 @@ from zcs_exporter.snmp.secrets import SecretsError, Version, load_secrets
 from zcs_exporter.snmp.sender import SnmpSender
 from zcs_exporter.state import Commit, Saved, StateStore, read_saved
 from zcs_exporter.systemd import Notifier
+from zcs_exporter.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +48,17 @@ SETTINGS_INTERVAL = 60.0
 STUCK_AFTER = 30.0
 """Seconds without a turn of the engine after which the watchdog may end us."""
 
-LAST_WORDS = 0.8
-"""Seconds that notifications get to leave when the daemon stops."""
+LAST_WORDS = 0.7
+"""Seconds that the last commit gets when the daemon stops, and then notifications to leave."""
+
+STOP_WITHIN = 1.6
+"""Seconds after which the daemon ends, whatever hangs."""
+
+HALT_PATIENCE = 0.5
+"""Seconds that collectors get to end."""
+
+SETTINGS_PATIENCE = 5.0
+"""Seconds to wait for ZCS's directory."""
 
 HostFactory = Callable[[Config], Host]
 
@@ -57,14 +68,14 @@ def real_host(config: Config) -> Host:
     return Host(config.host.root, config.host.zimbra_home)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What is made anew for each configuration."""
 
     config: Config
-    runners: Sequence[Runner]
-    followers: Sequence[LogFollower]
-    queues: Sequence[TargetQueue]
+    collectors: Sequence[Collector]
+    subscriptions: Mapping[str, Sequence[LogSubscription]]
+    targets: Sequence[SnmpTarget]
     policies: Mapping[str, Policy]
     hostname: str
 
@@ -75,12 +86,17 @@ def build_collectors(config: Config, host: Host, clock: Clock) -> list[Collector
     return [cls(config.collector(cls.name), host, clock) for cls in classes]  # type: ignore[call-arg]  # a protocol has no constructor
 
 
+def _wake(runners: Sequence[Runner]) -> None:
+    for runner in runners:
+        runner.wake()
+
+
 def host_settings(host: Host) -> tuple[Localconfig | None, str]:
     """Return ZCS's settings, where they can be read, and the name of this server."""
     settings = None
     with contextlib.suppress(OSError, CollectError):
         settings = host.zcs.localconfig()
-    return settings, (settings and settings.get("zimbra_server_hostname")) or socket.gethostname()
+    return settings, one_line((settings and settings.get("zimbra_server_hostname")) or socket.gethostname(), 253)
 
 
 def load_targets(config: Config, identity: EngineIdentity, clock: Clock) -> tuple[list[SnmpTarget], list[str]]:
@@ -113,14 +129,15 @@ class Daemon:
         self._host = host_factory(config)
         self._store = StateStore(config.state.directory)
         self._systemd = Notifier(os.environ, lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
-        self._dispatcher = Dispatcher()
         self._followers = Followers()
         self._settings = BlockingCall("reading ZCS's settings")
-        self._running: list[asyncio.Task[None]] = []
+        self._runners: list[asyncio.Task[None]] = []
+        self._web: WebServer | None = None
+        self._hang_up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self.hostname = ""
+        self.hostname = socket.gethostname()
 
     def snapshot(self) -> Snapshot:
         """Return the latest snapshot."""
@@ -157,39 +174,24 @@ class Daemon:
         Raises:
             ConfigError: A secrets file or the web configuration cannot be used.
         """
-        saved = await self._store.run(read_saved)
-        if self._store.cloned_from is not None:
-            log.warning("state: made on another host; what that host still had to send is kept back")
-        self._identity = await self._take_identity(saved)
-        links = Links(
-            targets=self._dispatcher.names,
-            enqueue=self._dispatcher.enqueue,
-            positions=self._followers.positions,
-            sources=(self._followers.samples, self._dispatcher.samples),
-        )
-        self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
-        parts, faults = await self._build(self._config, saved)
-        if faults:
-            raise ConfigError(faults)
-        self._web = WebServer(self._config.web, self._config.privacy, self, self._token(), self._clock)
-        await self._web.start()
-        with contextlib.suppress(sqlite3.Error):  # a full disk now is told by the first commit
-            await self._store.reserve()
+        # From the first moment on: the default for SIGHUP is to end the process.
         self._catch_signals()
-        self._start(parts)
-        self._engine.say(MessageKind.STARTED, "", f"zcs-exporter started on {self.hostname}")
-        works = {"engine": self._engine.run(), "settings": self._follow_settings(), "watchdog": self._watchdog()}
-        tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
-        ready = asyncio.create_task(self._become_ready(), name="ready")
+        life = asyncio.create_task(self._live(), name="life")
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
-        done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
-        await self._stop([*tasks, ready])
-        for task in done - {stop}:
-            task.result()  # none of them ends by itself: this raises what ended it
+        await asyncio.wait([life, stop], return_when=asyncio.FIRST_COMPLETED)
+        ended = life.done()
+        for task in (life, stop):
+            task.cancel()
+        await asyncio.gather(life, stop, return_exceptions=True)
+        await self._stop()
+        if ended:
+            life.result()  # it does not end by itself: this raises what ended it
 
     async def reload(self) -> list[str]:
         """Read the configuration again and swap it whole; return the faults that kept the old one."""
         async with self._reloading:
+            if not self.ready() or self._stopping.is_set():
+                return [f"the daemon is {'stopping' if self._stopping.is_set() else 'starting'}; try again later"]
             self._systemd.reloading()
             faults = await self._reload()
             for fault in faults:
@@ -199,7 +201,52 @@ class Daemon:
             self._systemd.ready()
             return faults
 
+    async def _live(self) -> None:
+        """Start up, then do what the daemon does until it is cancelled."""
+        saved = await self._store.run(read_saved)
+        if self._store.cloned_from is not None:
+            log.warning("state: made on another host; what that host still had to send is kept back")
+        self._identity = await self._take_identity(saved)
+        self._dispatcher = Dispatcher(self._store, self._clock, self._heartbeat, saved)
+        links = Links(
+            targets=self._dispatcher.names,
+            enqueue=self._dispatcher.enqueue,
+            positions=self._followers.positions,
+            sources=(self._followers.samples, self._dispatcher.samples),
+        )
+        self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
+        targets, faults = load_targets(self._config, self._identity, self._clock)
+        if faults:
+            raise ConfigError(faults)
+        web = WebServer(self._config.web, self._config.privacy, self, self._token(), self._clock)
+        await web.start()
+        self._web = web
+        parts = await self._first_parts(targets)
+        with contextlib.suppress(sqlite3.Error):  # a full disk now is told by the first commit
+            await self._store.reserve()
+        await self._begin(parts)
+        self._engine.say(MessageKind.STARTED, "", f"zcs-exporter started on {self.hostname}")
+        await asyncio.gather(
+            self._engine.run(),
+            self._follow_settings(),
+            self._watchdog(),
+            self._become_ready(),
+            self._follow_hang_ups(),
+        )
+
+    async def _first_parts(self, targets: Sequence[SnmpTarget]) -> Parts:
+        told = False
+        while True:
+            try:
+                return await self._prepare(self._config, targets)
+            except CollectError as exc:
+                if not told:
+                    log.error("cannot start yet: %s", exc)
+                told = True
+                await asyncio.sleep(1.0)
+
     async def _reload(self) -> list[str]:
+        assert self._web is not None  # noqa: S101 - ready
         try:
             config = load_config(self._source, self._catalogue)
         except ConfigError as exc:
@@ -209,100 +256,125 @@ class Daemon:
             for section in ("host", "state", "web")
             if getattr(config, section) != getattr(self._config, section)
         ]
-        _, unusable = load_targets(config, self._identity, self._clock)
-        if self._engine.commit_failure is not None:
-            faults.append(f"state cannot be saved, so it would be lost: {self._engine.commit_failure}")
+        targets, unusable = load_targets(config, self._identity, self._clock)
         faults += unusable
+        if not faults:
+            try:
+                parts = await self._prepare(config, targets)
+            except CollectError as exc:
+                faults.append(str(exc))
         if not faults:
             faults += await self._web.reload(config.privacy)
         if faults:
             return faults
-        await self._stop_parts()
+        await self._halt()
+        # What was collected until now is judged, told to the targets of until now, and saved.
         await self._engine.turn()
-        parts, faults = await self._build(config, await self._store.run(read_saved))
-        self._config = config
-        self._start(parts)
-        return faults
+        if not self._stopping.is_set():
+            await self._begin(parts)
+        return []
 
-    async def _build(self, config: Config, saved: Saved) -> tuple[Parts, list[str]]:
-        settings, self.hostname = await self._settings(lambda: host_settings(self._host))
-        targets, faults = load_targets(config, self._identity, self._clock)
-        runners = []
-        feeds: dict[str, list[tuple[Feed, Callable[[], None]]]] = {}
-        for collector in build_collectors(config, self._host, self._clock):
-            if isinstance(collector, Durable):
-                collector.restore(saved.rows.get(collector.name, {}))
-            section = config.collector(collector.name)
-            runner = Runner(
-                collector,
-                section.interval or collector.interval,
-                required=section.enabled is True,
-                clock=self._clock,
-                deliver=self._engine.deliver,
-            )
-            runners.append(runner)
-            if isinstance(collector, LogFed):
-                for subscription in collector.subscriptions():
-                    feeds.setdefault(subscription.path, []).append((subscription.feed, runner.wake))
-        followers = [self._follower(path, readers, saved) for path, readers in feeds.items()]
-        pace = {
-            each.name: Pace(each.max_age, each.rate, heartbeat=config.notify.heartbeat) for each in config.notify.snmp
-        }
-        queues = [
-            TargetQueue(
-                target,
-                pace[target.name],
-                self._store,
-                self._clock,
-                self._heartbeat,
-                [delivery for delivery in saved.deliveries if delivery.target == target.name],
-                saved.sequences.get(target.name, 0),
-            )
-            for target in targets
-        ]
+    async def _prepare(self, config: Config, targets: Sequence[SnmpTarget]) -> Parts:
+        """Make the parts for a configuration, without touching those that run.
+
+        Raises:
+            CollectError: ZCS's directory does not answer.
+        """
+        collectors = build_collectors(config, self._host, self._clock)
+
+        def look() -> tuple[Localconfig | None, str, dict[str, Sequence[LogSubscription]]]:
+            log_fed = {each.name: each.subscriptions() for each in collectors if isinstance(each, LogFed)}
+            return *host_settings(self._host), log_fed
+
+        try:
+            async with asyncio.timeout(SETTINGS_PATIENCE):
+                settings, hostname, subscriptions = await self._settings(look)
+        except TimeoutError as exc:
+            text = f"{config.host.zimbra_home} has not answered for {SETTINGS_PATIENCE:g} s"
+            raise CollectError(Reason.TIMEOUT, text) from exc
         policies = effective_policies(self._catalogue.alerts, config.alerts, settings)
-        return Parts(config, runners, followers, queues, policies, self.hostname), faults
+        return Parts(config, collectors, subscriptions, targets, policies, hostname)
 
-    def _follower(self, path: str, readers: Sequence[tuple[Feed, Callable[[], None]]], saved: Saved) -> LogFollower:
-        def wake() -> None:
-            for _, wake_runner in readers:
-                wake_runner()
+    async def _begin(self, parts: Parts) -> None:
+        """Put the parts to work, going on where the former ones or an earlier process stopped."""
+        self._config, self.hostname = parts.config, parts.hostname
+        each_pace = {
+            each.name: Pace(each.max_age, each.rate, heartbeat=parts.config.notify.heartbeat)
+            for each in parts.config.notify.snmp
+        }
+        await self._dispatcher.use([(target, each_pace[target.name]) for target in parts.targets])
+        runners = [self._runner(collector, parts.config) for collector in parts.collectors]
+        self._engine.adopt(runners, parts.policies, parts.hostname)
+        self._followers.start(self._logs(runners, parts.subscriptions))
+        self._runners = [
+            asyncio.create_task(runner.run(), name=f"collect {runner.collector.name}") for runner in runners
+        ]
 
-        return LogFollower(
-            self._host, path, saved.positions.get(path), [feed for feed, _ in readers], wake, self._clock
+    def _runner(self, collector: Collector, config: Config) -> Runner:
+        if isinstance(collector, Durable):
+            try:
+                collector.restore(self._engine.rows.get(collector.name, {}))
+            except Exception:
+                log.exception("%s: what it saved is of no use, it begins afresh", collector.name)
+        section = config.collector(collector.name)
+        return Runner(
+            collector,
+            section.interval or collector.interval,
+            required=section.enabled is True,
+            clock=self._clock,
+            deliver=self._engine.deliver,
         )
 
-    def _start(self, parts: Parts) -> None:
-        self._engine.adopt(parts.runners, parts.policies, parts.hostname)
-        self._dispatcher.start(parts.queues)
-        self._followers.start(parts.followers)
-        self._running = [
-            asyncio.create_task(runner.run(), name=f"collect {runner.collector.name}") for runner in parts.runners
+    def _logs(
+        self, runners: Sequence[Runner], subscriptions: Mapping[str, Sequence[LogSubscription]]
+    ) -> list[LogFollower]:
+        """Return a follower for each log, whoever reads it."""
+        readers: dict[str, list[tuple[LogSubscription, Runner]]] = {}
+        for runner in runners:
+            for each in subscriptions.get(runner.collector.name, ()):
+                readers.setdefault(each.path, []).append((each, runner))
+        return [
+            LogFollower(
+                self._host,
+                path,
+                self._engine.positions.get(path),
+                [subscription.feed for subscription, _ in found],
+                partial(_wake, [runner for _, runner in found]),
+                self._clock,
+            )
+            for path, found in readers.items()
         ]
 
-    async def _stop_parts(self) -> None:
-        for task in self._running:
+    async def _halt(self) -> None:
+        """Stop collecting; notifications go on."""
+        for task in self._runners:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._runners:
+            await asyncio.wait(self._runners, timeout=HALT_PATIENCE)
+        self._runners = []
         await self._followers.stop()
-        await self._dispatcher.stop()
 
-    async def _stop(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Commit, say good-bye and close, within two seconds whatever hangs."""
+    async def _stop(self) -> None:
+        """Commit, say good-bye and close, soon, whatever hangs."""
         self._systemd.stopping()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for task in self._running:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN):
+                if self._runners:
+                    await self._last_words()
+                await self._halt()
+                if self._web is not None:
+                    await self._web.stop()
+                await self._store.finish()
+
+    async def _last_words(self) -> None:
+        for task in self._runners:
             task.cancel()
         self._engine.say(MessageKind.STOPPING, "", f"zcs-exporter stopping on {self.hostname}")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS):
                 await self._engine.turn()
         await self._dispatcher.drain(LAST_WORDS)
-        await self._stop_parts()
-        await self._web.stop()
-        self._store.close()
+        await self._dispatcher.stop()
 
     async def _take_identity(self, saved: Saved) -> EngineIdentity:
         """Return our SNMP identity, saved before anything is sent under it."""
@@ -331,9 +403,12 @@ class Daemon:
             if len(token) >= 32:
                 return token
         token = secrets.token_urlsafe(32)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(token + "\n")
+        except OSError as exc:
+            log.error("state: cannot save the token that opens the page: %s: %s", path, exc.strerror)
         return token
 
     def _heartbeat(self) -> Message:
@@ -346,11 +421,15 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up.set)
 
-        def hang_up() -> None:
-            self._hang_up = asyncio.create_task(self.reload(), name="reload")
-
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
+    async def _follow_hang_ups(self) -> None:
+        """Reload on SIGHUP; those that come meanwhile are one."""
+        await self._ready.wait()
+        while True:
+            await self._hang_up.wait()
+            self._hang_up.clear()
+            await self.reload()
 
     async def _become_ready(self) -> None:
         await self._engine.complete.wait()
@@ -364,9 +443,8 @@ class Daemon:
         while True:
             await asyncio.sleep(SETTINGS_INTERVAL)
             with contextlib.suppress(CollectError, TimeoutError):
-                settings, _ = await asyncio.wait_for(
-                    self._settings(lambda: host_settings(self._host)), SETTINGS_INTERVAL
-                )
+                async with asyncio.timeout(SETTINGS_PATIENCE):
+                    settings, _ = await self._settings(lambda: host_settings(self._host))
                 if settings is not None:
                     self._engine.set_policies(effective_policies(self._catalogue.alerts, self._config.alerts, settings))
 

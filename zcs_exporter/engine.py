@@ -7,7 +7,6 @@ transaction, and only then publishes the snapshot and hands messages to the disp
 import asyncio
 import contextlib
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,9 @@ TICK = 5.0
 
 COMMIT_PATIENCE = 5.0
 """Seconds a turn waits for the state directory before it goes on in memory."""
+
+MOST_UNSAVED = 10_000
+"""Messages that wait for a state directory that cannot be written; beyond it the oldest will not be in its history."""
 
 RECENT = 50
 """Messages that outputs can show."""
@@ -64,6 +66,8 @@ class Engine:
         complete: Set once every collector has ended its first attempt.
         last_turn: Monotonic time at which the last turn began.
         recent: The last messages of this process, newest first.
+        positions: Every log's position by path, as committed or about to be.
+        rows: Every collector's rows, likewise.
     """
 
     def __init__(self, store: StateStore, saved: Saved, catalogue: Catalogue, clock: Clock, links: Links) -> None:
@@ -75,6 +79,8 @@ class Engine:
         self._install_id = saved.meta["install_id"]
         self._baseline_taken = "baseline" in saved.meta
         self._next_number = saved.next_message
+        self.positions = dict(saved.positions)
+        self.rows = {name: dict(rows) for name, rows in saved.rows.items()}
         alarms = [Alarm.from_json(data) for data in saved.alarms]
         next_id = int(saved.meta.get("next_alarm", "1"))
         self.evaluator = Evaluator(catalogue.alerts, alarms, SteadyClock(clock), next_id)
@@ -83,6 +89,8 @@ class Engine:
         self.commit_failure: str | None = None
         self.complete = asyncio.Event()
         self._hostname = ""
+        self._turning = asyncio.Lock()
+        self._bugs: set[tuple[str, str]] = set()
         self._runners: dict[str, Runner] = {}
         self._policies: Mapping[str, Policy] = {}
         self._waiting: list[tuple[str, Outcome]] = []
@@ -121,12 +129,17 @@ class Engine:
         """Take turns for ever."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), TICK)
+                async with asyncio.timeout(TICK):  # not wait_for, which may lose a cancellation before Python 3.12
+                    await self._news.wait()
             self._news.clear()
             await self.turn()
 
     async def turn(self) -> None:
         """Work on everything that waits."""
+        async with self._turning:  # a reload and the end take turns of their own
+            await self._turn()
+
+    async def _turn(self) -> None:
         self.last_turn = self._clock.monotonic()
         outcomes, self._waiting = self._waiting, []
         readings = dict(self.latest.readings)
@@ -171,8 +184,12 @@ class Engine:
         if not self._baseline_taken:
             events = [*events, *self._baseline(snapshot, complete=complete)]
         for event in events:
+            try:
+                rule = self._catalogue.event(event.name)
+            except KeyError:
+                self._bug(event.name, "a collector told of an event that no file in alerts/ declares")
+                continue
             number = self._number()
-            rule = self._catalogue.event(event.name)
             self._said[number] = event_message(rule, event, self._event_id(number), self._hostname)
 
     def _baseline(self, snapshot: Snapshot, *, complete: bool) -> list[Event]:
@@ -195,32 +212,62 @@ class Engine:
         commit = Commit(positions=dict(self._links.positions()), alarms=self.evaluator.changes())
         for name, runner in self._runners.items():
             if isinstance(runner.collector, Durable):
-                commit.rows |= {(name, key): value for key, value in runner.collector.changes().items()}
+                commit.rows |= self._rows(name, runner.collector)
         commit.messages = {number: (message, self._links.targets(message)) for number, message in messages.items()}
+        self.positions |= commit.positions
+        for (name, key), value in commit.rows.items():
+            rows = self.rows.setdefault(name, {})
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
         if commit.alarms:
             commit.meta["next_alarm"] = str(self.evaluator.next_id)
         return commit
 
+    def _rows(self, name: str, collector: Durable) -> dict[tuple[str, str], str | None]:
+        """Return a collector's changed rows; none where a bug made them unfit: the others' must not wait for them."""
+        try:
+            rows = {(name, key): value for key, value in collector.changes().items()}
+            "".join(f"{key}{value or ''}" for (_, key), value in rows.items()).encode()  # as SQLite will
+        except Exception as exc:  # noqa: BLE001 - whatever a collector raises
+            self._bug(name, f"its state cannot be saved: {type(exc).__name__}: {exc}")
+            return {}
+        return rows
+
+    def _bug(self, whose: str, what: str) -> None:
+        """Log a bug once."""
+        if (whose, what) not in self._bugs:
+            self._bugs.add((whose, what))
+            log.error("%s: bug, please report it: %s", whose, what)
+
     async def _commit(self, commit: Commit) -> None:
         """Put a turn's changes on disk; after a failure they wait for the next turn's attempt."""
         self._unsaved.absorb(commit)
-        if self._save is None and self._unsaved:
-            self._save = asyncio.create_task(self._write())
-        if self._save is None:
-            return
+        for number in sorted(self._unsaved.messages)[:-MOST_UNSAVED]:
+            del self._unsaved.messages[number]
         # A write that hung in an earlier turn is not waited for again.
-        patience = COMMIT_PATIENCE if self.commit_failure is None else 0.0
+        if self._save is not None and not await self._saved(0.0 if self.commit_failure else COMMIT_PATIENCE):
+            return
+        if self._unsaved:
+            self._save = asyncio.create_task(self._write())
+            await self._saved(COMMIT_PATIENCE)
+
+    async def _saved(self, patience: float) -> bool:
+        """Wait for the write under way and return whether it has ended."""
+        assert self._save is not None  # noqa: S101 - the callers saw to it
         done, _ = await asyncio.wait({self._save}, timeout=patience)
         if done:
             self._save = None
         else:
             self._failed(f"{self._store.directory} has not answered for {COMMIT_PATIENCE:g} s")
+        return bool(done)
 
     async def _write(self) -> None:
         batch, self._unsaved = self._unsaved, Commit()
         try:
             await self._store.commit(batch)
-        except sqlite3.Error as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, nothing of the batch may be lost
             batch.absorb(self._unsaved)
             self._unsaved = batch
             self._failed(f"{self._store.directory}: {exc}")

@@ -6,7 +6,7 @@ import os.path
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from zcs_exporter.blocking import BlockingCall
-from zcs_exporter.contract import Clock, CollectError, Kind, LogBlock, Metric, Sample
+from zcs_exporter.contract import Clock, CollectError, Kind, LogBlock, Metric, Reason, Sample
 from zcs_exporter.hostio import Host
 from zcs_exporter.logfile import Position
 from zcs_exporter.tail import LogTail
@@ -26,6 +26,16 @@ FOLLOW_METRICS = (LINES, LAG, READABLE, TRUNCATIONS)
 
 POLL = 0.5
 """Seconds between two looks at a log that had nothing new."""
+
+BLOCK = 1 << 17
+"""Bytes that are handed out at once: readers work through some 3 ms on the event loop before others have their turn."""
+
+QUIET_POLL = 1.0
+QUIET_AFTER = 20
+"""Looks without anything new after which ``QUIET_POLL`` is often enough."""
+
+HUNG_AFTER = 10.0
+"""Seconds after which a look counts as hung: said, and not waited for by readiness."""
 
 Feed = Callable[[LogBlock], None]
 
@@ -53,17 +63,18 @@ class LogFollower:
         """Go on from ``saved``; None for a log never seen. ``wake`` is called after new lines were fed."""
         self.path = path
         self.opened = asyncio.Event()
-        self._tail = LogTail(host, path, _position(path, saved), clock)
+        self._tail = LogTail(host, path, _position(path, saved), clock, block_size=BLOCK)
         self._read = BlockingCall(f"reading {path}")
         self._feeds = feeds
         self._wake = wake
         self._taken = saved
+        self._failure: CollectError | None = None
         self._told: str | None = None
 
     @property
     def problem(self) -> CollectError | None:
         """Why the log cannot be followed now."""
-        return self._tail.problem
+        return self._failure or self._tail.problem
 
     def position(self) -> str | None:
         """Return the position if it changed since the last call, else None."""
@@ -81,18 +92,21 @@ class LogFollower:
             name = os.path.basename(self.path)
             yield LINES.sample(tail.lines, log=name)
             yield LAG.sample(tail.lag, log=name)
-            yield READABLE.sample(tail.problem is None, log=name)
+            yield READABLE.sample(self.problem is None, log=name)
             yield TRUNCATIONS.sample(tail.truncations, log=name)
 
     async def run(self) -> None:
         """Read for ever."""
+        quiet = 0
         while True:
-            block = await self._read(self._tail.read)
+            block = await self._look()
             self._tell()
             if block is None:
                 self.opened.set()
-                await asyncio.sleep(POLL)
+                quiet += 1
+                await asyncio.sleep(POLL if quiet < QUIET_AFTER else QUIET_POLL)
                 continue
+            quiet = 0
             if block.data:
                 self._hand_out(block)
             # No await between feeding and advancing: a commit sees both or neither.
@@ -101,9 +115,27 @@ class LogFollower:
             await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Close the log's files, unless a read that hangs still uses them."""
-        if self._read.hung_for is None:
-            self._tail.close()
+        """Close the log's files, once no read that hangs uses them any more."""
+        self._read.afterwards(self._tail.close)
+
+    async def _look(self) -> LogBlock | None:
+        """Return the next lines; None where there are none or nobody can say."""
+        try:
+            async with asyncio.timeout(HUNG_AFTER):
+                block = await self._read(self._tail.read)
+        except TimeoutError:
+            # What it may still return is read again: it was not advanced over.
+            self._failure = CollectError(Reason.TIMEOUT, f"reading {self.path}: no answer", "see what its disk does")
+        except CollectError as exc:
+            self._failure = self._failure or exc
+        except Exception as exc:
+            if self._failure is None:
+                log.exception("%s: bug, please report it", self.path)
+            self._failure = CollectError(Reason.INTERNAL, f"reading {self.path}: {type(exc).__name__}: {exc}")
+        else:
+            self._failure = None
+            return block
+        return None
 
     def _hand_out(self, block: LogBlock) -> None:
         for feed in self._feeds:
@@ -115,8 +147,8 @@ class LogFollower:
         self._wake()
 
     def _tell(self) -> None:
-        problem = self._tail.problem
-        text = None if problem is None else f"{problem}{f'; {problem.remedy}' if problem.remedy else ''}"
+        problem = self.problem
+        text = None if problem is None else f"{problem}{'; ' if problem.remedy else ''}{problem.remedy}"
         if text != self._told:
             self._told = text
             if text is None:

@@ -40,16 +40,18 @@ class Outcome:
     Attributes:
         at: When it ended, in seconds since the epoch.
         duration: Seconds it took.
+        ended: Monotonic time when it ended.
     """
 
-    at: float
-    duration: float
+    at: float = 0.0
+    duration: float = 0.0
     samples: tuple[Sample, ...] = ()
     events: tuple[Event, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     error: CollectError | None = None
     absent_because: str | None = None
+    ended: float = 0.0
 
 
 def new_reading(collector: Collector) -> Reading:
@@ -73,7 +75,7 @@ def next_reading(previous: Reading, outcome: Outcome, max_age: float) -> Reading
     if outcome.error is not None:
         error, former = outcome.error, previous.failure
         since = former.since if former is not None and former.reason is error.reason else outcome.at
-        expired = previous.collected_at is None or outcome.at - previous.collected_at > max_age
+        expired = outcome.ended - previous.good_at > max_age
         return replace(
             base,
             present=True,
@@ -88,6 +90,7 @@ def next_reading(previous: Reading, outcome: Outcome, max_age: float) -> Reading
         absent_because="",
         samples=outcome.samples,
         collected_at=outcome.at,
+        good_at=outcome.ended,
         failure=None,
         shortfalls=outcome.shortfalls,
         dropped={
@@ -149,16 +152,20 @@ class Runner:
     async def attempt(self) -> Outcome:
         """Run one round; whatever happens inside, this returns."""
         started = self._clock.monotonic()
+        outcome = await self._round()
+        ended = self._clock.monotonic()
+        return replace(outcome, at=self._clock.wall(), duration=ended - started, ended=ended)
+
+    async def _round(self) -> Outcome:
         deadline = self.interval / 2
-        error: CollectError | None = None
-        findings: Sequence[Finding] = ()
         limit = asyncio.timeout(deadline)
         try:
             async with limit:
                 findings = await self.collector.collect()
+            return self._sort(findings)
         except NotOnThisHost as exc:
             if not self._required:
-                return Outcome(self._clock.wall(), self._clock.monotonic() - started, absent_because=str(exc))
+                return Outcome(absent_because=str(exc))
             error = CollectError(Reason.UNAVAILABLE, f"{exc}, but enabled: true expects it")
         except CollectError as exc:
             error = exc
@@ -167,46 +174,48 @@ class Runner:
                 error = CollectError(Reason.TIMEOUT, f"no result within {deadline:g} s")
             else:
                 error = os_error(exc, f"reading {exc.filename}" if exc.filename else "collecting")
-        except Exception as exc:  # noqa: BLE001 - a bug in one collector must not reach the others
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            error = self._contain(exc)  # something that the collector waited for was cancelled, not we
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a bug in one collector must not reach the others
             error = self._contain(exc)
-        took = self._clock.monotonic() - started
-        if error is not None:
-            return Outcome(self._clock.wall(), took, error=error)
-        return self._sort(findings, took)
+        return Outcome(error=error)
 
     async def _idle(self, started: float, until: float) -> None:
         """Wait for the next tick, or for log lines, though not so soon after the last round."""
         wait = until - self._clock.monotonic()
         if wait > 0:
             try:
-                await asyncio.wait_for(self._lines.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._lines.wait()
             except TimeoutError:
                 return
         await asyncio.sleep(max(0.0, started + LOG_SPACING - self._clock.monotonic()))
 
-    def _contain(self, exc: Exception) -> CollectError:
+    def _contain(self, exc: BaseException) -> CollectError:
         text = f"{type(exc).__name__}: {exc}"
         if text != self._bug:
             self._bug = text
             log.error("%s: bug in the collector, please report it", self.collector.name, exc_info=exc)
         return CollectError(Reason.INTERNAL, f"bug in the collector: {text}", "report it with the daemon's log")
 
-    def _sort(self, findings: Sequence[Finding], took: float) -> Outcome:
+    def _sort(self, findings: Sequence[Finding]) -> Outcome:
+        """Return what was found, fit for publishing.
+
+        Raises:
+            TypeError: It holds what no collector may return.
+        """
+        if strange := {type(each).__name__ for each in findings if not isinstance(each, Finding)}:
+            raise TypeError(f"not a finding: {', '.join(sorted(strange))}")
         declared = set(self.collector.metrics)
         samples = [finding for finding in findings if isinstance(finding, Sample)]
-        foreign = {sample.metric.name for sample in samples if sample.metric.declaration not in declared}
-        if foreign:
-            error = self._contain(TypeError(f"not declared: {', '.join(sorted(foreign))}"))
-            return Outcome(self._clock.wall(), took, error=error)
+        if foreign := {sample.metric.name for sample in samples if sample.metric.declaration not in declared}:
+            raise TypeError(f"not declared: {', '.join(sorted(foreign))}")
         vetted = vet(samples)
         shortfalls = [finding for finding in findings if isinstance(finding, Shortfall)]
         for name in sorted(vetted.doubled):
             shortfalls.append(Shortfall(Reason.INTERNAL, f"{name}: one series came twice, the first is kept"))
-        return Outcome(
-            self._clock.wall(),
-            took,
-            vetted.samples,
-            tuple(finding for finding in findings if isinstance(finding, Event)),
-            tuple(shortfalls),
-            vetted.dropped,
-        )
+        events = tuple(finding for finding in findings if isinstance(finding, Event))
+        return Outcome(samples=vetted.samples, events=events, shortfalls=tuple(shortfalls), dropped=vetted.dropped)

@@ -33,6 +33,7 @@ class Reading:
         absent_because: What was looked for where the subject does not exist.
         samples: The last good ones; empty when too old or the subject is absent.
         collected_at: When ``samples`` were taken, in seconds since the epoch.
+        good_at: The same in monotonic time, from which their age is told.
         duration: Seconds the last attempt took.
         failure: None while its last round was good.
         errors: Failed rounds since start, by reason.
@@ -48,6 +49,7 @@ class Reading:
     absent_because: str = ""
     samples: tuple[Sample, ...] = ()
     collected_at: float | None = None
+    good_at: float = float("-inf")
     duration: float = 0.0
     failure: Failure | None = None
     errors: Mapping[Reason, int] = field(default_factory=dict)

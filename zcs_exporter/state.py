@@ -30,6 +30,9 @@ SCHEMA_VERSION = 1
 RESERVE = 2 << 20
 """Bytes kept free inside the database's files, so that a full disk does not refuse the next notifications."""
 
+CHECKPOINT_PAGES = 400
+"""Pages of log after which SQLite writes them back: so many that the log never needs more room than was reserved."""
+
 KEPT_MESSAGES = 10_000
 """Delivered messages kept for replay and history."""
 
@@ -123,7 +126,7 @@ class Saved:
 
 def read_saved(database: sqlite3.Connection) -> Saved:
     """Read everything; for ``StateStore.run``."""
-    meta = dict(database.execute("SELECT key, value FROM meta"))
+    meta = dict(database.execute("SELECT key, value FROM meta WHERE key <> 'reserve'"))
     rows: dict[str, dict[str, str]] = {}
     for collector, key, value in database.execute("SELECT collector, key, value FROM collector_row"):
         rows.setdefault(collector, {})[key] = value
@@ -167,6 +170,10 @@ class StateStore:
             StateError: It cannot be made, locked or read, or a newer version wrote it.
         """
         self.directory = directory
+        self._path = os.path.join(directory, "state.sqlite3")
+        # Only the database's thread touches these: what targets did, until a transaction that holds it succeeded.
+        self._fates: dict[tuple[str, int], int | None] = {}
+        self._sequences: dict[str, int] = {}
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -178,7 +185,8 @@ class StateStore:
                 f"(install -d -m 700 -o zcs-exporter {directory}) or set state.directory"
             ) from exc
         except sqlite3.Error as exc:
-            raise StateError(f"state directory {directory}: {exc}; move state.sqlite3 away to start afresh") from exc
+            remedy = "make room on its disk" if "full" in str(exc) else "move state.sqlite3 away to start afresh"
+            raise StateError(f"state directory {directory}: {exc}; {remedy}") from exc
         self.cloned_from = self._bind(identity or host_identity())
         threading.Thread(target=self._serve, name="state", daemon=True).start()
 
@@ -188,41 +196,48 @@ class StateStore:
         Raises:
             sqlite3.Error: As it raised it; the transaction is rolled back.
         """
+        return await self._hand_over(function)
+
+    def _hand_over(self, function: Callable[[sqlite3.Connection], T]) -> "asyncio.Future[T]":
+        """As ``run``, but at once and whether or not anybody waits for the answer."""
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         answer.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
-                with self._database:
-                    result = function(self._database)
+                result = self._transact(function)
             except Exception as exc:  # noqa: BLE001 - handed to the caller, whatever it is
                 answer.set_exception(exc)
             else:
                 answer.set_result(result)
 
         self._requests.put(work)
-        return await asyncio.wrap_future(answer)
+        return asyncio.wrap_future(answer)
 
     async def commit(self, commit: Commit) -> None:
         """Write one round in one transaction, on disk when this returns."""
         await self.run(lambda database: _write(database, commit))
 
-    async def give_sequence(self, target: str, number: int | None, sequence: int) -> None:
-        """Record, before it is sent, which sequence number a target's message has; None for one that is not kept."""
+    def give_sequence(self, target: str, number: int | None, sequence: int) -> "asyncio.Future[None]":
+        """Record, before it is sent, which sequence number a target's message has; None for one that is not kept.
 
-        def write(database: sqlite3.Connection) -> None:
-            database.execute("INSERT OR REPLACE INTO destination VALUES (?, ?)", (target, sequence))
+        What cannot be written now is written with the next transaction that succeeds.
+        """
+
+        def note(_: sqlite3.Connection) -> None:
+            self._sequences[target] = sequence
             if number is not None:
-                database.execute(
-                    "UPDATE delivery SET sequence = ? WHERE target = ? AND number = ?", (sequence, target, number)
-                )
+                self._fates[target, number] = sequence
 
-        await self.run(write)
+        return self._hand_over(note)
 
-    async def settle(self, target: str, number: int) -> None:
-        """Record that a target has, or will never have, a message."""
-        where = "DELETE FROM delivery WHERE target = ? AND number = ?"
-        await self.run(lambda database: database.execute(where, (target, number)))
+    def settle(self, target: str, number: int) -> "asyncio.Future[None]":
+        """Record that a target has, or will never have, a message, even one whose own commit has failed so far."""
+
+        def note(_: sqlite3.Connection) -> None:
+            self._fates[target, number] = None
+
+        return self._hand_over(note)
 
     async def reserve(self) -> None:
         """Make room inside the files for what must be written when the disk is full."""
@@ -231,7 +246,18 @@ class StateStore:
             database.execute("INSERT OR REPLACE INTO meta VALUES ('reserve', zeroblob(?))", (RESERVE,))
 
         await self.run(grow)
+        # Outside a transaction. The log begins again at its start, in the room it has.
+        self._requests.put(self._checkpoint)
         await self.run(lambda database: database.execute("DELETE FROM meta WHERE key = 'reserve'"))
+
+    async def finish(self) -> None:
+        """Finish what was handed over, for the end of the process.
+
+        It is not closed then: SQLite would remove its log, and with it the room that the next process needs
+        where the disk is full.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            await self.run(lambda _: None)
 
     def close(self) -> None:
         """Finish what was handed over, then close; the thread may outlive a hung disk."""
@@ -243,8 +269,49 @@ class StateStore:
         self._database.close()
         os.close(self._lock)
 
+    def _transact(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._in_place():
+            # SQLite would go on writing to the file without a name, and all of it would be gone at the end.
+            raise sqlite3.OperationalError("state.sqlite3 was removed or replaced under the daemon; restart it")
+        with self._database as database:
+            result = function(database)
+            written = self._write_fates(database)
+        self._sequences.clear()
+        for key in written:
+            del self._fates[key]
+        return result
+
+    def _write_fates(self, database: sqlite3.Connection) -> list[tuple[str, int]]:
+        """Write what targets did and return what is done; a message that is not on disk yet keeps its fate waiting."""
+        database.executemany("INSERT OR REPLACE INTO destination VALUES (?, ?)", self._sequences.items())
+        if not self._fates:
+            return []
+        row = database.execute("SELECT value FROM meta WHERE key = 'last_message'").fetchone()
+        last = 0 if row is None else int(row[0])
+        for (target, number), sequence in self._fates.items():
+            if sequence is None:
+                database.execute("DELETE FROM delivery WHERE target = ? AND number = ?", (target, number))
+            else:
+                database.execute(
+                    "UPDATE delivery SET sequence = ? WHERE target = ? AND number = ?", (sequence, target, number)
+                )
+        return [key for key in self._fates if key[1] <= last]
+
+    def _in_place(self) -> bool:
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # SQLite itself will say what is wrong
+        return (status.st_dev, status.st_ino) == self._file
+
+    def _checkpoint(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._database.execute("PRAGMA wal_checkpoint(RESTART)")
+
     def _open(self) -> sqlite3.Connection:
-        path = os.path.join(self.directory, "state.sqlite3")
+        path = self._path
         with contextlib.suppress(FileNotFoundError):
             os.chmod(path, 0o600)
         old_mask = os.umask(0o077)
@@ -253,7 +320,10 @@ class StateStore:
             database.execute("PRAGMA journal_mode = WAL")
         finally:
             os.umask(old_mask)
+        status = os.stat(path)
+        self._file = status.st_dev, status.st_ino
         database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         database.execute("PRAGMA foreign_keys = ON")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:

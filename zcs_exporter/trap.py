@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 
-from zcs_exporter.config import Config
+from zcs_exporter.config import Config, SnmpTargetConfig
 from zcs_exporter.contract import Clock
 from zcs_exporter.daemon import load_targets
 from zcs_exporter.notify.message import Message, MessageKind
@@ -19,11 +19,16 @@ from zcs_exporter.notify.target import SendError
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 from zcs_exporter.snmp.listener import Received, Sender, TrapListener
 from zcs_exporter.snmp.secrets import Community, Secrets, SecretsError, load_secrets
+from zcs_exporter.text import one_line
+
+_LAST_PORT = 65535
 
 
 async def test_targets(config: Config, names: Collection[str], clock: Clock) -> int:
     """Send a test to the targets of these names, or to all, and return the exit status."""
-    targets, faults = load_targets(config, known_identity(config.state.directory, clock), clock)
+    identity = known_identity(config.state.directory, clock)
+    targets, faults = load_targets(config, identity, clock)
+    told = {each.name: _told(each, identity) for each in config.notify.snmp}
     for fault in faults:
         print(fault, file=sys.stderr)
     failed = bool(faults)
@@ -39,10 +44,18 @@ async def test_targets(config: Config, names: Collection[str], clock: Clock) -> 
             failed = True
             print(f"{target.name}: not delivered: {exc}", file=sys.stderr)
         else:
-            print(f"{target.name}: sent, event id {message.event_id}")
+            print(f"{target.name}: {told[target.name]}, event id {message.event_id}")
         finally:
             target.close()
     return 1 if failed else 0
+
+
+def _told(target: SnmpTargetConfig, identity: EngineIdentity) -> str:
+    """Return what is known once a test has left without an error."""
+    if target.kind == "inform":
+        return "acknowledged"
+    needs = f"; the receiver needs our engine id 0x{identity.engine_id.hex()}" if target.version == 3 else ""
+    return f"sent, and nobody tells whether a trap arrived{needs}"
 
 
 def known_identity(directory: str, clock: Clock) -> EngineIdentity:
@@ -72,9 +85,11 @@ async def listen(arguments: argparse.Namespace, clock: Clock) -> None:
     Raises:
         OSError: The address cannot be bound.
         SecretsError: A secrets file cannot be used.
-        ValueError: The engine id is not hexadecimal.
+        ValueError: The port or the engine id cannot be one.
     """
-    engine_id = bytes.fromhex(arguments.engine_id) if arguments.engine_id else None
+    if not 0 <= arguments.port <= _LAST_PORT:
+        raise ValueError(f"a port is a number from 0 to {_LAST_PORT}")
+    engine_id = _parse_engine_id(arguments.engine_id) if arguments.engine_id else None
     senders = [Sender(_secret(path), engine_id) for path in arguments.secrets or ()]
     listener = TrapListener(arguments.address, arguments.port, senders or [Sender(Community("public"))], clock)
     async with listener:
@@ -95,6 +110,17 @@ def describe(received: Received) -> str:
     )
     rule = f" {told.rule}" if told.rule else ""
     return f"#{received.sequence:<5}{severity:9}{received.trap:26}{rule} {told.text}"
+
+
+def _parse_engine_id(text: str) -> bytes:
+    """Return an engine id, written as ``trap test`` and snmptrapd.conf write it."""
+    try:
+        octets = bytes.fromhex(text.lower().removeprefix("0x"))
+    except ValueError:
+        octets = b""
+    if not 5 <= len(octets) <= 32:
+        raise ValueError(f"{one_line(text)} is no engine id; write its 5 to 32 octets in hexadecimal, like 0x8000...")
+    return octets
 
 
 def _secret(path: str) -> Secrets:

@@ -132,24 +132,32 @@ class MountTable:
     def __init__(self, mounts: Iterable[Mount]) -> None:
         self.mounts = tuple(mounts)
         numbers = {mount.mount_id for mount in self.mounts}
-        self._children: defaultdict[int | None, list[Mount]] = defaultdict(list)
+        self._children: defaultdict[tuple[int | None, str], list[Mount]] = defaultdict(list)
         for mount in self.mounts:
             top = mount.parent_id not in numbers or mount.parent_id == mount.mount_id
-            self._children[None if top else mount.parent_id].append(mount)
+            self._children[None if top else mount.parent_id, mount.mountpoint].append(mount)
 
     def at(self, path: str) -> Mount | None:
         """Return the mount in which ``path``, normal and free of symbolic links, lies; None if none does."""
+        ways = _ways(path)
         current: Mount | None = None
         passed = set()
         while True:
-            children = self._children.get(current.mount_id if current else None, ())
-            over = [mount for mount in children if mount.mount_id not in passed and is_below(path, mount.mountpoint)]
-            if not over:
-                return current
+            parent = current.mount_id if current else None
             # The way down meets the shortest mount point first; of two at one place the later one is on top.
-            current = min(reversed(over), key=lambda mount: len(mount.mountpoint))
+            over = (mount for way in ways for mount in reversed(self._children.get((parent, way), ())))
+            below = next((mount for mount in over if mount.mount_id not in passed), None)
+            if below is None:
+                return current
+            current = below
             passed.add(current.mount_id)
 
     def visible(self) -> list[Mount]:
         """Return the mounts that some path leads to; others are covered by a later mount."""
         return [mount for mount in self.mounts if self.at(mount.mountpoint) is mount]
+
+
+def _ways(path: str) -> list[str]:
+    """Return the directories that lead to ``path``, from the root down to itself."""
+    slashes = [place for place, character in enumerate(path) if character == "/" and place]
+    return ["/", *(path[:place] for place in slashes), *([path] if path != "/" else [])]

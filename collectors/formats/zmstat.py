@@ -18,6 +18,7 @@ from zcs_exporter.hostio import Host
 
 _LONGEST_LINE = 1 << 16
 _BLOCK = 1 << 20
+_MOST_UNREAD = 1 << 28
 
 # 29250, -1, 10.405797101449275, 1.0E-4: Java's and Perl's own text
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?", re.ASCII)
@@ -115,6 +116,12 @@ class ZmstatFile:
             if (status.st_dev, status.st_ino) != self._identity or status.st_size < self._offset:
                 self._forget()
                 self._identity = (status.st_dev, status.st_ino)
+            if status.st_size - self._offset > _MOST_UNREAD:
+                raise CollectError(
+                    Reason.UNAVAILABLE,
+                    f"{self.path}: {status.st_size} bytes are too many; a new file should begin each night",
+                    f"move {self.path} away; its writer begins a new one",
+                )
             while block := os.pread(descriptor, _BLOCK, self._offset):
                 self._offset += len(block)
                 self._take(block)

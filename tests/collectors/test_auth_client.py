@@ -66,6 +66,14 @@ def test_any_text_names_an_address_or_nobody(oip: str, ip: str) -> None:
     assert client.address == "" or str(ip_address(client.address)) == client.address
 
 
+@given(st.lists(st.ip_addresses(v=4).map(str) | st.sampled_from(["10.0.0.10", "127.1.2.3", " ", "01.2.3.4", "::1"])))
+@settings(max_examples=2000, deadline=None)
+def test_other_servers_and_proxies_make_no_difference_to_whom_they_are_not(entries: list[str]) -> None:
+    own, elsewhere = [ip_address("10.0.0.10")], ip_network("2001:db8:ffff::/48")
+    for oip in (",".join(entries), ", ".join(entries)):
+        assert Servers(own, []).client(oip, "10.0.0.10") == Servers(own, [elsewhere]).client(oip, "10.0.0.10")
+
+
 @given(st.text(max_size=300))
 @settings(max_examples=2000, deadline=None)
 def test_any_text_of_proc_is_read(text: str) -> None:

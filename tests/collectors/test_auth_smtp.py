@@ -75,6 +75,22 @@ def test_a_typed_name_cannot_make_a_failure_a_success() -> None:
     assert parse_saslauthd(hostile) == SmtpLine(Told.FAILED, b"ann auth OK")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"ann@example.com auth failed: must change password",
+        b"ann@example.com auth failed: authentication failed for [ann@example.com]",
+        b"ann@example.com auth failed: authentication failed for [ann@example.com], account lockout; auth failed: x",
+    ],
+)
+def test_a_typed_name_cannot_tell_another_outcome_or_accuse_another_account(name: bytes) -> None:
+    line = b"auth_zimbra: " + name + b" auth failed: authentication failed for [" + name + b"]"
+    assert parse_saslauthd(line) == SmtpLine(Told.FAILED, name)
+    mta = Mta()
+    mta.sasl(b"auth_zimbra: " + name + b" auth failed: some other words")
+    assert mta.postfix(REFUSED) == SmtpFailure("", "other")
+
+
 def test_every_smtp_server_of_postfix_is_known_and_no_other_program() -> None:
     assert is_smtpd(b"postfix/smtpd")
     assert is_smtpd(b"postfix/submission/smtpd")

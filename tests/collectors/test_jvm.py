@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import struct
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +52,7 @@ class Scene:
     def __init__(self, host: FakeHost, manual: ManualClock, config: JvmConfig | None = None) -> None:
         self.host = host
         self.manual = manual
+        host.add_process(1, "systemd", "/sbin/init", uid=0)
         host.services("mailbox")
         self.collector = JvmCollector(config or JvmConfig(), host, manual.clock)
 
@@ -220,8 +222,7 @@ def test_without_the_list_of_services_only_what_runs_is_told_and_the_rest_is_sai
 
 
 def test_a_host_without_a_readable_proc_is_an_error(scene: Scene) -> None:
-    (scene.host.base / "proc/stat").unlink()
-    (scene.host.base / "proc").rmdir()
+    shutil.rmtree(scene.host.base / "proc")
 
     with pytest.raises(CollectError, match="listing /proc"):
         scene.findings()
@@ -304,12 +305,29 @@ def test_a_command_line_names_its_jvm(argv: tuple[str, ...], jvm: str | None) ->
 
 
 def test_processes_that_proc_hides_are_not_down(scene: Scene) -> None:
-    scene.host.write("/proc/self/stat", "")
+    scene.stop(1)
 
     assert scene.values() == {}
     (shortfall,) = scene.shortfalls()
     assert shortfall.reason is Reason.PERMISSION
     assert "hidepid" in shortfall.remedy
+
+
+def test_a_jvm_that_cannot_be_seen_from_a_foreign_pid_namespace_is_not_down(scene: Scene) -> None:
+    scene.host.write("/proc/self/ns/pid", "")
+
+    assert scene.values() == {}
+    (shortfall,) = scene.shortfalls()
+    assert (shortfall.reason, "--pid=host" in shortfall.remedy) == (Reason.PERMISSION, True)
+
+
+def test_a_jvm_that_was_seen_from_its_container_is_down_when_it_is_gone(scene: Scene) -> None:
+    scene.host.write("/proc/self/ns/pid", "")
+    scene.start(data=perf())
+    scene.values()
+    scene.stop()
+
+    assert scene.values()["zcs_jvm_up", "mailboxd"] == 0
 
 
 def test_what_a_killed_jvm_left_behind_is_not_taken_for_a_new_one_with_its_number(scene: Scene) -> None:

@@ -540,6 +540,17 @@ def test_other_servers_and_tools_are_not_counted(
     assert instances(host, manual) == {DATADIR: 1}
 
 
+def test_two_servers_are_told_even_if_neither_lets_us_in(
+    host: DatabaseHost, server: FakeServer, manual: ManualClock
+) -> None:
+    server.refusal = OperationalError(1045, "Access denied for user 'zimbra'@'localhost'")
+    host.add_process(4200, "mysqld", *SERVER)
+    found = findings(collector(host, manual))
+
+    assert values(found) == {("zcs_mysqld_instances", DATADIR): 2}
+    assert [one.reason for one in found if isinstance(one, Shortfall)] == [Reason.PERMISSION]
+
+
 def test_a_dead_server_is_not_counted(host: DatabaseHost, server: FakeServer, manual: ManualClock) -> None:
     host.add_process(4200, "mysqld", *SERVER, state="Z")
 
@@ -573,6 +584,28 @@ def test_a_hidden_process_table_counts_nothing(host: DatabaseHost, manual: Manua
         (host.base / f"proc/{pid}/stat").unlink()
 
     assert instances(host, manual) == {}
+
+
+def test_from_a_foreign_pid_namespace_nothing_is_counted_until_a_server_was_seen(
+    host: DatabaseHost, manual: ManualClock
+) -> None:
+    host.write("/proc/self/ns/pid", "")
+    stranger, neighbour = collector(host, manual), collector(host, manual)
+    seen = values(findings(neighbour))
+    (host.base / "proc/4100/stat").unlink()
+
+    assert seen["zcs_mysqld_instances", DATADIR] == 1
+    assert ("zcs_mysqld_instances", DATADIR) not in values(findings(stranger))
+    assert values(findings(neighbour))["zcs_mysqld_instances", DATADIR] == 0
+
+
+def test_a_shell_that_becomes_a_server_is_counted(host: DatabaseHost, server: FakeServer, manual: ManualClock) -> None:
+    subject = collector(host, manual)
+    host.add_process(4200, "mysqld_safe", *SAFE)
+    findings(subject)
+    host.add_process(4200, "mysqld", *SERVER)
+
+    assert values(findings(subject))["zcs_mysqld_instances", DATADIR] == 2
 
 
 def antispam(host: DatabaseHost) -> FakeServer:

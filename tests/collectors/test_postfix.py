@@ -310,6 +310,29 @@ def test_growth_and_flood_survive_a_restart(mta: Mta) -> None:
     assert found["deferred_new_messages"] == 3
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "",
+        "no",
+        "{}",
+        "7",
+        "[1]",
+        "[[1]]",
+        '[["x", 1]]',
+        "[[1, [2]]]",
+        '[[1, {"a": "b"}]]',
+        "[[1, Infinity]]",
+        "[" * 9999,
+    ],
+)
+def test_a_damaged_history_is_forgotten_and_nothing_else_fails(mta: Mta, row: str) -> None:
+    mta.put("deferred", count=4)
+    mta.collector.restore({"growth": row, "flood": row})
+
+    assert mta.values()["deferred_messages"] == 4
+
+
 # Where and how
 
 

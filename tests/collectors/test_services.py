@@ -245,6 +245,14 @@ def test_a_stale_pid_file_that_names_another_jvm_is_not_believed(everything: Zim
     assert everything.look().up("mailbox") == 0
 
 
+def test_the_shell_that_watches_over_zmconfigd_is_not_zmconfigd(everything: Zimbra) -> None:
+    everything.host.add_process(700, "zmconfigdctl", "/bin/bash", "/opt/zimbra/bin/zmconfigdctl", "start")
+    everything.look()
+    everything.stop("zmconfigd")
+
+    assert everything.look().up("zmconfigd") == 0
+
+
 def test_a_zombie_does_not_count_as_running(everything: Zimbra) -> None:
     everything.host.add_process(601, "nginx", state="Z")
 
@@ -710,22 +718,6 @@ def test_an_unreadable_history_leaves_the_cause_out(host: FakeHost, manual: Manu
 
     assert seen.of(MAINTENANCE, "install") is None
     assert len(seen.shortfalls) == 1
-
-
-def test_a_process_is_read_twice_and_then_left_alone(host: FakeHost, manual: ManualClock) -> None:
-    reads: list[int] = []
-
-    class Counting(FakeHost):
-        def process(self, pid: int) -> Process | None:
-            reads.append(pid)
-            return super().process(pid)
-
-    zimbra = Zimbra(Counting(host.base), manual, "ldap")
-    zimbra.host.add_process(4242, "bash", "-bash")
-    for _ in range(5):
-        zimbra.look()
-
-    assert reads.count(4242) == 2
 
 
 @settings(max_examples=2000, deadline=None)

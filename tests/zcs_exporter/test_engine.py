@@ -1,9 +1,12 @@
 """A turn of the engine: one transaction, then one snapshot, then messages."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +14,7 @@ import pytest
 from fakes import ManualClock
 from snapshots import sample
 
+from zcs_exporter import engine as engine_module
 from zcs_exporter.alerting.evaluate import Policy
 from zcs_exporter.alerting.model import AlertRule, Catalogue, EventRule
 from zcs_exporter.contract import (
@@ -336,5 +340,110 @@ def test_messages_survive_being_stored(tell: Tell) -> None:
         message = desk.sent[-1].message
 
         assert Message.from_json(json.loads(json.dumps(message.to_json()))) == message
+
+    tell(story)
+
+
+def test_a_commit_that_hung_is_followed_by_one_that_is_on_disk_before_its_messages_leave(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "COMMIT_PATIENCE", 0.05)
+
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full(value=0))
+        release = threading.Event()
+        hung = asyncio.create_task(desk.store.run(lambda _: release.wait(20)))
+        await asyncio.sleep(0)
+        await desk.round(full(value=0))
+        assert engine.commit_failure is not None
+        release.set()
+        await hung
+        await desk.store.run(read_saved)  # what was handed over before it is done
+        handed: list[list[int]] = []
+        desk.engine._links = replace(desk.engine._links, enqueue=lambda _: handed.append(numbers(desk)) if _ else None)
+        await desk.round(Event("ZcsStopped", 1.0, {"name": "mta"}))
+
+        assert engine.commit_failure is None
+        assert len(handed[0]) == 1
+
+    tell(story)
+
+
+def numbers(desk: Desk) -> list[int]:
+    """Return what waits for delivery, as another process sees it."""
+    with contextlib.closing(sqlite3.connect(f"{desk.store.directory}/state.sqlite3")) as database:
+        return [row[0] for row in database.execute("SELECT number FROM delivery")]
+
+
+def test_two_turns_at_once_lose_no_outcome(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full(value=0))
+        engine.deliver("counting", Outcome(samples=(full("/a", 0),)))
+        first = asyncio.create_task(engine.turn())
+        await asyncio.sleep(0)
+        engine.deliver("counting", Outcome(samples=(full("/a", 1),), events=(Event("ZcsStopped", 1.0),)))
+        await asyncio.gather(first, engine.turn())
+
+        assert [each.value for each in engine.latest.readings["counting"].samples] == [1]
+        assert engine.latest.readings["counting"].rounds == 3
+
+    tell(story)
+
+
+@pytest.mark.parametrize("rows", [{"count": "\udcff"}, {"count": 7}, {"\udcff": "1"}, None, {"count": b"1"}])
+def test_state_that_cannot_be_stored_costs_the_others_nothing(tell: Tell, rows: object) -> None:
+    class Bad(Counting):
+        def changes(self) -> Mapping[str, str | None]:
+            return rows  # type: ignore[return-value]
+
+    async def story(desk: Desk) -> None:
+        engine = await desk.start(Bad())
+        desk.positions = {"/var/log/zimbra.log": "here"}
+        await desk.round(Event("ZcsStopped", 1.0, {"name": "mta"}))
+
+        assert engine.commit_failure is None
+        saved = await desk.store.run(read_saved)
+        assert saved.positions == {"/var/log/zimbra.log": "here"}
+        assert [each.message.text for each in saved.deliveries] == ["mta stopped"]
+
+    tell(story)
+
+
+def test_an_event_that_nobody_declared_is_logged_and_the_next_one_told(
+    tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        events = Event("ZcsUnheardOf", 1.0), Event("ZcsStopped", 1.0, {"name": "mta"})
+        assert await desk.round(*events) == ["mta stopped"]
+
+    tell(story)
+
+    assert "ZcsUnheardOf" in caplog.text
+
+
+def test_an_events_text_is_one_safe_line_whatever_its_labels_hold(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        (text,) = await desk.round(Event("ZcsStopped", 1.0, {"name": "mta\n{host}\u202e\x1b[31m"}))
+        assert text == "mta?{host}??[31m stopped"
+        assert desk.sent[-1].message.object == "mta?{host}??[31m"
+
+    tell(story)
+
+
+def test_what_collectors_and_logs_saved_is_known_without_asking_the_disk(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        desk.collector.count = 41
+        desk.positions = {"/var/log/zimbra.log": "after line 41"}
+        await desk.round()
+        again = await desk.start()
+
+        for each in (engine, again):
+            assert each.rows == {"counting": {"count": "41"}}
+            assert each.positions == {"/var/log/zimbra.log": "after line 41"}
 
     tell(story)

@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from fakes import FakeHost, ManualClock
 
-from zcs_exporter.contract import LogBlock
+from zcs_exporter import follow as follow_module
+from zcs_exporter.contract import LogBlock, Reason
 from zcs_exporter.follow import Followers, LogFollower
+from zcs_exporter.tail import LogTail
 
 LOG = "/opt/zimbra/log/audit.log"
 
@@ -145,3 +150,63 @@ def test_a_saved_position_that_makes_no_sense_is_told_and_the_log_followed_from_
     run(follower, story)
 
     assert LOG in caplog.text
+
+
+class StuckHost(FakeHost):
+    """A host whose logs lie on a disk that answers only when the test says so."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.answers = threading.Event()
+
+    def stat(self, path: str) -> os.stat_result:
+        self.answers.wait(20)
+        return super().stat(path)
+
+
+def test_a_disk_that_hangs_is_told_holds_up_nothing_and_loses_no_line(
+    tmp_path: Path, manual: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "HUNG_AFTER", 0.05)
+    monkeypatch.setattr(follow_module, "POLL", 0.01)
+    stuck = StuckHost(tmp_path)
+    stuck.write(LOG, "old\n")
+    seen: list[bytes] = []
+    follower, _ = follow(stuck, manual, lambda block: seen.append(block.data))
+
+    async def story(followers: Followers) -> None:
+        await followers.opened()
+        [(_, problem)] = followers.problems()
+        assert problem.reason is Reason.TIMEOUT
+        stuck.answers.set()
+        await until(lambda: followers.problems() == [])
+        append(stuck, b"new\n")
+        await until(lambda: bool(seen))
+
+    run(follower, story)
+
+    assert seen == [b"new\n"]
+
+
+def test_a_bug_while_reading_is_told_once_and_the_log_is_tried_again(
+    host: FakeHost, manual: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follow_module, "POLL", 0.01)
+    host.write(LOG, "old\n")
+    seen: list[bytes] = []
+    follower, _ = follow(host, manual, lambda block: seen.append(block.data))
+
+    async def story(followers: Followers) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(LogTail, "read", lambda _tail: 1 // 0)
+            await followers.opened()
+            [(_, problem)] = followers.problems()
+            assert problem.reason is Reason.INTERNAL
+            await asyncio.sleep(0.05)
+        await until(lambda: followers.problems() == [])
+        append(host, b"new\n")
+        await until(lambda: bool(seen))
+
+    run(follower, story)
+
+    assert caplog.text.count("ZeroDivisionError: integer") == 2  # the traceback, and the problem

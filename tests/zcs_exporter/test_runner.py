@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 from fakes import ManualClock
 
+from zcs_exporter import blocking
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,
@@ -52,7 +53,7 @@ def returning(*findings: Finding) -> Work:
     return work
 
 
-def raising(exc: Exception) -> Work:
+def raising(exc: BaseException) -> Work:
     async def work() -> Sequence[Finding]:
         raise exc
 
@@ -82,9 +83,11 @@ def test_samples_events_and_shortfalls_are_told_apart() -> None:
         (FileNotFoundError(errno.ENOENT, "No such file", "/x"), Reason.UNAVAILABLE),
         (TimeoutError("the server's own"), Reason.TIMEOUT),
         (ZeroDivisionError("division by zero"), Reason.INTERNAL),
+        (asyncio.CancelledError("of something it waited for"), Reason.INTERNAL),
+        (SystemExit(3), Reason.INTERNAL),
     ],
 )
-def test_an_exception_becomes_a_failure_of_this_collector_alone(error: Exception, reason: Reason) -> None:
+def test_an_exception_becomes_a_failure_of_this_collector_alone(error: BaseException, reason: Reason) -> None:
     outcome = attempt(raising(error))
 
     assert outcome.error is not None
@@ -131,6 +134,17 @@ def test_an_undeclared_metric_is_a_bug_and_publishes_nothing() -> None:
     assert outcome.error.reason is Reason.INTERNAL
 
 
+@pytest.mark.parametrize("findings", [None, 1, ["zcs_things 1"], [THINGS]])
+def test_what_is_no_finding_is_a_bug_of_this_collector_alone(findings: object) -> None:
+    async def work() -> Sequence[Finding]:
+        return findings  # type: ignore[return-value]
+
+    outcome = attempt(work)
+
+    assert outcome.error is not None
+    assert outcome.error.reason is Reason.INTERNAL
+
+
 def test_one_series_twice_keeps_the_first_and_says_so() -> None:
     outcome = attempt(returning(THINGS.sample(1, name="a"), THINGS.sample(2, name="a")))
 
@@ -151,19 +165,19 @@ def test_what_is_not_a_number_is_absent() -> None:
 
 def test_last_good_samples_outlive_failures_until_their_age_and_no_longer() -> None:
     reading = new_reading(Scripted(returning()))
-    good = Outcome(100.0, 0.1, (THINGS.sample(1, name="a"),))
-    failed = Outcome(115.0, 0.1, error=CollectError(Reason.TIMEOUT, "slow"))
+    good = Outcome(100.0, 0.1, (THINGS.sample(1, name="a"),), ended=5.0)
+    failed = Outcome(9000.0, 0.1, error=CollectError(Reason.TIMEOUT, "slow"), ended=20.0)  # the wall clock was set
 
     reading = next_reading(reading, good, 60.0)
     reading = next_reading(reading, failed, 60.0)
     assert reading.samples == good.samples
     assert not reading.stale
-    reading = next_reading(reading, replace(failed, at=161.0), 60.0)
+    reading = next_reading(reading, replace(failed, ended=66.0), 60.0)
     assert reading.samples == ()
     assert reading.stale
     assert reading.errors == {Reason.TIMEOUT: 2}
     assert reading.failure is not None
-    assert reading.failure.since == 115.0
+    assert reading.failure.since == 9000.0
 
 
 def test_a_subject_that_went_away_takes_its_samples_along() -> None:
@@ -229,3 +243,32 @@ def test_manual_clock_is_what_outcomes_are_stamped_with() -> None:
     )
 
     assert asyncio.run(runner.attempt()).at == manual.now
+
+
+def test_calls_that_follow_each_other_share_a_thread_and_an_idle_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocking, "KEPT", 0.05)
+
+    async def story() -> list[int]:
+        call = BlockingCall("asking")
+        return [await call(threading.get_ident) for _ in range(5)]
+
+    assert len(set(asyncio.run(story()))) == 1
+    deadline = time.monotonic() + 10
+    while any(thread.name == "asking" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_without_a_thread_a_call_fails_and_the_next_one_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> int:
+        call = BlockingCall("asking")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(CollectError, match="can't start new thread"):
+                await call(lambda: 1)
+        return await call(lambda: 2)
+
+    assert asyncio.run(story()) == 2

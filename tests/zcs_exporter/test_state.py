@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from zcs_exporter.notify.message import Message, MessageKind
-from zcs_exporter.state import SCHEMA_VERSION, Commit, Saved, StateError, StateStore, read_saved
+from zcs_exporter.state import RESERVE, SCHEMA_VERSION, Commit, Saved, StateError, StateStore, read_saved
 
 T = TypeVar("T")
 HERE = "machine:mail"
@@ -86,6 +86,28 @@ def test_a_sequence_number_is_kept_with_its_message_until_that_is_settled(tmp_pa
 
     assert [(each.number, each.sequence) for each in saved(tmp_path).deliveries] == [(1, 41)]
     assert saved(tmp_path).sequences == {"nms": 42}
+
+
+def test_what_was_delivered_while_nothing_could_be_saved_does_not_wait_afterwards(tmp_path: Path) -> None:
+    old, new = Commit(messages={1: (message(1), ("nms",))}), Commit(messages={2: (message(2), ("nms", "spare"))})
+    blocked = sqlite3.connect(tmp_path / "state.sqlite3", isolation_level=None)
+
+    async def deliver(store: StateStore) -> None:
+        await store.run(lambda database: database.execute("PRAGMA busy_timeout = 0"))
+        await store.commit(old)
+        blocked.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError):
+            await store.settle("nms", 1)
+        with pytest.raises(sqlite3.OperationalError):
+            await store.commit(new)
+        blocked.execute("ROLLBACK")
+        await store.settle("nms", 2)  # before the message itself could be saved
+        await store.commit(new)
+
+    use(tmp_path, deliver)
+    blocked.close()
+
+    assert [(each.number, each.target) for each in saved(tmp_path).deliveries] == [(2, "spare")]
 
 
 def test_message_numbers_are_never_used_again(tmp_path: Path) -> None:
@@ -189,3 +211,65 @@ asyncio.run(main())
 
     assert found.positions["log"] == found.rows["auth"]["count"]
     assert int(found.positions["log"]) >= int(seen[-1])
+
+
+def test_a_delivered_message_whose_commit_failed_keeps_its_number_until_then_and_does_not_come_again(
+    tmp_path: Path,
+) -> None:
+    async def deliver(store: StateStore) -> None:
+        await store.give_sequence("nms", 1, 41)
+        await store.give_sequence("nms", 2, 42)
+        await store.settle("nms", 1)
+        await store.commit(Commit(messages={1: (message(1), ("nms",)), 2: (message(2), ("nms",))}))
+
+    use(tmp_path, deliver)
+    found = saved(tmp_path)
+
+    assert [(each.number, each.sequence) for each in found.deliveries] == [(2, 42)]
+    assert found.sequences == {"nms": 42}
+
+
+def test_sequence_numbers_that_could_not_be_saved_are_with_the_next_transaction(tmp_path: Path) -> None:
+    blocked = sqlite3.connect(tmp_path / "state.sqlite3", isolation_level=None)
+
+    async def deliver(store: StateStore) -> None:
+        await store.run(lambda database: database.execute("PRAGMA busy_timeout = 0"))
+        blocked.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError):
+            await store.give_sequence("nms", None, 7)
+        blocked.execute("ROLLBACK")
+        await store.commit(Commit(meta={"a": "b"}))
+
+    use(tmp_path, deliver)
+    blocked.close()
+
+    assert saved(tmp_path).sequences == {"nms": 7}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_database_removed_under_the_daemon_is_an_error_and_not_written_into_the_void(
+    tmp_path: Path, replace: bool
+) -> None:
+    async def write(store: StateStore) -> None:
+        await store.commit(Commit(meta={"a": "b"}))
+        for ending in ("", "-wal", "-shm"):
+            os.unlink(f"{tmp_path}/state.sqlite3{ending}")
+        if replace:
+            os.mknod(tmp_path / "state.sqlite3")
+        with pytest.raises(sqlite3.OperationalError, match="restart"):
+            await store.commit(Commit(meta={"a": "c"}))
+
+    use(tmp_path, write)
+
+
+def test_the_end_of_a_process_leaves_the_reserved_room(tmp_path: Path) -> None:
+    async def reserve(store: StateStore) -> None:
+        await store.reserve()
+        await store.commit(Commit(meta={"a": "b"}))
+        await store.finish()
+        assert (tmp_path / "state.sqlite3-wal").stat().st_size > RESERVE
+        assert (tmp_path / "state.sqlite3").stat().st_size > RESERVE
+
+    use(tmp_path, reserve)
+
+    assert "reserve" not in saved(tmp_path).meta

@@ -8,6 +8,9 @@ from zcs_exporter.alerting.model import AlertRule, Condition, Severity
 from zcs_exporter.contract import Evidence, Sample
 from zcs_exporter.snapshot import Reading, Snapshot
 
+OWN_PREFIX = "zcs_exporter_"
+"""How the names of the daemon's metrics about itself begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -32,10 +35,19 @@ class SampleIndex:
         for sample in snapshot.samples():
             self._samples.setdefault(sample.metric.name + sample.suffix, []).append(sample)
         self._owner = {metric.name: reading for reading in snapshot.readings.values() for metric in reading.metrics}
+        self._complete = bool(snapshot.own) and all(reading.rounds for reading in snapshot.readings.values())
 
     def samples(self, metric: str) -> Sequence[Sample]:
         """Return a metric's samples; none where it is unknown now."""
         return self._samples.get(metric, ())
+
+    def looked_at(self, rule: AlertRule) -> bool:
+        """Whether this process has looked at what a rule is about; the daemon's own metrics count on all collectors."""
+        return all(self._owner[name].rounds > 0 if name in self._owner else self._complete for name in rule.metrics)
+
+    def watched(self, rule: AlertRule) -> bool:
+        """Whether somebody measures what a rule is about; False once its collector is switched off."""
+        return all(name in self._owner or name.startswith(OWN_PREFIX) for name in rule.metrics)
 
     def owners(self, rule: AlertRule) -> list[Reading]:
         """Return the readings that a rule's metrics come from; the daemon's own metrics have none."""

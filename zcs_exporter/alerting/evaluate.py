@@ -103,9 +103,11 @@ class Evaluator:
             owners = index.owners(rule)
             if not policy.thresholds:
                 transitions += [told for alarm in known if (told := self._forget(alarm, "switched off"))]
+            elif not index.watched(rule):
+                transitions += [told for alarm in known if (told := self._forget(alarm, "not watched any more"))]
             elif any(reading.stale for reading in owners):
                 transitions += [told for alarm in known if (told := self._lose_sight(alarm, now))]
-            elif not any(reading.failure for reading in owners):
+            elif index.looked_at(rule) and not any(reading.failure for reading in owners):
                 held = maintenance and rule.held_by is not None
                 settled = all(reading.log_fed or reading.rounds > 1 for reading in owners)
                 seen = {} if held else index.matches(rule, policy.thresholds)

@@ -256,7 +256,10 @@ class Catalogue(_Described):
         Raises:
             KeyError: No file declares it.
         """
-        return next(rule for rule in self.events if rule.name == name)
+        for rule in self.events:
+            if rule.name == name:
+                return rule
+        raise KeyError(name)
 
 
 def placeholders(text: str) -> Iterator[str]:

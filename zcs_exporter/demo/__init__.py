@@ -5,6 +5,7 @@ keeps alive. Only what a directory cannot show comes from an object in place of 
 """
 
 import asyncio
+import signal
 import sys
 import tempfile
 
@@ -28,6 +29,8 @@ def run_demo(port: int, seconds: float | None) -> int:
     clock = Clock()
     begun = clock.monotonic()
     screen = Screen(sys.stdout, lambda: clock.monotonic() - begun)
+    # SIGTERM must leave nothing behind either.
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     end_log = configure_logging("warning", "text")
     try:
         with tempfile.TemporaryDirectory(prefix="zcs-demo-") as directory:
@@ -42,8 +45,9 @@ def run_demo(port: int, seconds: float | None) -> int:
         print(f"zcs-exporter: {exc}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        pass  # before the daemon took over the signals
+        pass
     finally:
+        signal.signal(signal.SIGTERM, former)
         end_log()
     screen.say("The demo is over; nothing of it is left.")
     return 0

@@ -55,7 +55,7 @@ class Spool:
         tree.write("/opt/zimbra/common/conf/main.cf", "".join(f"{line}\n" for line in settings))
 
     def accept(self, sender: str, recipient: str, size: int, login: str = "", age: float = 0.0) -> Mail:
-        """Take a message in, as cleanup does, complete but for its last byte's mode."""
+        """Take a message in, as cleanup does: its mode says when it is complete."""
         arrival = self._clock.wall() - age
         # Named after its inode, so it gets a name only when it exists.
         fresh = f"{SPOOL}/incoming/{os.getpid()}.{arrival:.6f}"

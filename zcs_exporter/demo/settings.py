@@ -10,8 +10,7 @@ from zcs_exporter.demo.story import INCIDENTS
 from zcs_exporter.registry import collector_classes
 from zcs_exporter.snmp.secrets import Secrets, load_secrets
 
-PORT = 10741
-FLOOD_WINDOW = "10s"
+_FLOOD_WINDOW = "10s"
 _GC_WINDOW = "3s"
 _INTERVAL = "2s"
 _BRIEF = {"for": "1s", "keep": "1s"}
@@ -51,7 +50,7 @@ def write_settings(directory: str, root: str, web_port: int, trap_port: int) -> 
     """Write the configuration, with secrets files beside it, and return its path."""
     intervals = {cls.name: {"interval": _INTERVAL} for cls in collector_classes()}
     intervals["jvm"]["gc_window"] = _GC_WINDOW
-    intervals["postfix"]["flood_window"] = FLOOD_WINDOW
+    intervals["postfix"]["flood_window"] = _FLOOD_WINDOW
     target = {"host": "127.0.0.1", "port": trap_port}
     path = os.path.join(directory, "config.yaml")
     settings = {

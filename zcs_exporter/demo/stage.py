@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.ask import base_address, page_address
@@ -55,6 +57,9 @@ class Stage:
         Raises:
             ConfigError: The page's address was taken meanwhile.
         """
+        interrupted = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):  # the daemon takes them over when it has started
+            asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
         root = os.path.join(self._directory, "host")
         world = World(root, self._clock)
         senders = [Sender(secret) for secret in write_secrets(self._directory).values()]
@@ -69,20 +74,21 @@ class Stage:
                 self._clock,
                 lambda config: DemoHost(config.host.root, config.host.zimbra_home, world.volumes, world.database),
             )
-            works = [
-                asyncio.create_task(work)
-                for work in (world.live(), self._open(opened), self._listen(listener), self._play(world))
-            ]
+            listening = asyncio.create_task(self._listen(listener), name="inbox")
+            playing = [asyncio.create_task(work) for work in (world.live(), self._open(opened), self._play(world))]
             running = asyncio.create_task(self.daemon.run(), name="daemon")
+            ended = asyncio.create_task(interrupted.wait(), name="interrupted")
+            tasks = (running, listening, *playing, ended)
             try:
-                done, _ = await asyncio.wait({running, *works}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                await _end(*playing)
                 self.daemon.stop()
                 await running
                 await asyncio.sleep(_LAST_COPIES)
-                for work in done:
-                    work.result()  # none but the daemon ends by itself: this raises what ended it
+                for task in done:
+                    task.result()  # none but the daemon ends by itself: this raises what ended it
             finally:
-                await _end(running, *works)
+                await _end(*tasks)
                 self.inbox.flush()
 
     async def _open(self, opened: Callable[["Stage"], None] | None) -> None:
@@ -117,7 +123,7 @@ def _command() -> str:
     return sys.argv[0] if os.path.basename(sys.argv[0]) == "zcs-exporter" else "zcs-exporter"
 
 
-async def _end(*tasks: asyncio.Task[None]) -> None:
+async def _end(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

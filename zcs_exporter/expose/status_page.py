@@ -88,13 +88,19 @@ def render_page(scene: Scene) -> bytes:
     """Return the page."""
     facts = Facts(scene.snapshot, scene.now)
     severity, verdict = _verdict(scene, facts)
-    alarms = sorted(scene.alarms, key=lambda pair: (_RANK[pair[1].severity], pair[1].since))
+    alarms = sorted(scene.alarms, key=_weight)
     body = join(
         _header(scene, facts),
         element(
             "main",
             element(
-                "p", badge(severity), " ", element("strong", verdict), class_=f"verdict {word(severity)}", id="now"
+                "p",
+                badge(severity),
+                " ",
+                element("strong", verdict),
+                _pressing(alarms, scene.now) if scene.now - scene.snapshot.at <= STALE else "",
+                class_=f"verdict {word(severity)}",
+                id="now",
             ),
             maintenance(facts),
             *(_alarm(rule, alarm, scene) for rule, alarm in alarms),
@@ -173,6 +179,23 @@ def _verdict(scene: Scene, facts: Facts) -> tuple[Severity, str]:
     return Severity.OK, "All good"
 
 
+def _weight(pair: tuple[AlertRule, Alarm]) -> tuple[int, int, float]:
+    """Return the place of an alarm on the page: the worst first, of these what cannot wait, and then the oldest."""
+    rule, alarm = pair
+    return _RANK[alarm.severity], list(_URGENCY).index(rule.urgency_of(alarm.severity)), alarm.since
+
+
+def _pressing(alarms: Sequence[tuple[AlertRule, Alarm]], now: float) -> Markup:
+    """Return how many alarms cannot wait and since when it is as bad as it is; they come in their order on the page."""
+    if not alarms:
+        return Markup()
+    worst = alarms[0][1].severity
+    since = min(alarm.since for _, alarm in alarms if alarm.severity is worst)
+    urgent = sum(rule.urgency_of(alarm.severity) is Urgency.NOW for rule, alarm in alarms)
+    what = f"{urgent or 'none'} to act on now, {word(worst)} since "
+    return element("small", what, moment(since, now), class_="pressing")
+
+
 def _header(scene: Scene, facts: Facts) -> Markup:
     info = next((sample.label_map() for sample in facts.samples("zcs_info")), {})
     release = " ".join(
@@ -205,7 +228,8 @@ def _alarm(rule: AlertRule, alarm: Alarm, scene: Scene) -> Markup:
         element("span", "since ", moment(alarm.since, scene.now)),
         element("b", _URGENCY[rule.urgency_of(alarm.severity)]),
     ]
-    if alarm.value is not None:
+    # A service that is down has 0, and so has its threshold: that tells nothing.
+    if alarm.value is not None and (alarm.value or alarm.threshold):
         said = f"value {format_value(alarm.value, rule.unit)}"
         if alarm.threshold is not None:
             said += f", threshold {format_value(alarm.threshold, rule.unit)}"

@@ -9,6 +9,7 @@ from zcs_exporter.alerting.alarm import Alarm, Change, Transition
 from zcs_exporter.alerting.model import AlertRule, EventRule, Family, Severity, Unit, Urgency
 from zcs_exporter.alerting.wording import fill, format_value
 from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind
+from zcs_exporter.text import one_line
 
 
 class MessageKind(StrEnum):
@@ -117,18 +118,19 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
 
 def event_message(rule: EventRule, event: Event, event_id: str, host: str) -> Message:
     """Return the message for something that happened once."""
+    labels = {name: one_line(value) for name, value in event.labels.items()}
     return Message(
         kind=MessageKind.EVENT,
         event_id=event_id,
         host=host,
         name=rule.name,
         at=event.at,
-        text=fill(rule.summary, event.labels, "", host),
+        text=fill(rule.summary, labels, "", host),
         number=rule.id,
         family=rule.family,
-        object=", ".join(event.labels.values()),
+        object=", ".join(labels.values()),
         severity=Severity[rule.severity.upper()],
-        subject=fill(rule.subject or "", event.labels, "", host),
+        subject=fill(rule.subject or "", labels, "", host),
         evidence=event.evidence,
     )
 

@@ -12,6 +12,7 @@ from collectors.formats.audit_log import (
     parse_audit_line,
     parse_context,
     parse_login,
+    read_entry,
     sort_audit_lines,
 )
 
@@ -292,6 +293,43 @@ def test_any_bytes_are_read_and_fast_and_slow_ways_agree(data: bytes) -> None:
         return Counter(entry.protocol for entry in logins if entry.kind is Kind.SUCCESS)
 
     assert successes + told(rest) == told(data.split(b"\n"))
+
+
+FAILURES = st.builds(
+    lambda parts, place, junk: b"".join((*parts[:place], junk, *parts[place:])),
+    st.just(
+        (
+            b"2024-03-02 10:20:33,901 WARN  [",
+            b"qtp1:https://mail.example.com:443/service/soap/",
+            b"] [",
+            b"oip=203.0.113.9;",
+            b"] security - ",
+            b"cmd=Auth; account=ann@example.com;",
+            b" protocol=soap;",
+            b" error=authentication failed for [ann",
+            b"]",
+            b", invalid password",
+            b";",
+        )
+    ),
+    st.integers(0, 11),
+    st.lists(PIECES | st.binary(max_size=6), max_size=3).map(b"".join),
+)
+
+
+@given(FAILURES)
+@settings(max_examples=10_000, deadline=None)
+def test_a_failure_is_read_the_same_in_the_quick_way_and_in_the_slow(line: bytes) -> None:
+    slow = parse_audit_line(line)
+    assert read_entry(line) == (None if slow is None else (slow, parse_login(slow)))
+
+
+def test_many_broken_lines_take_no_longer_than_their_length() -> None:
+    line = b"2024-03-02 10:20:33,901 INFO  [thread without an end\n"
+    data = line * (1_000_000 // len(line))
+    started = time.process_time()
+    assert len(sort_audit_lines(data)[1]) == data.count(b"\n")
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -130,6 +132,18 @@ def test_mounts_that_are_their_own_parents_end_nothing() -> None:
     )
 
     assert mounts.at("/b") is mounts.mounts[0]
+
+
+def test_the_mounts_of_ten_thousand_containers_are_no_work() -> None:
+    root = "1 0 8:1 / / rw - ext4 /dev/a rw\n"
+    others = "".join(
+        f"{number} 1 0:{number} / /var/lib/x/{number}/merged rw - overlay overlay rw\n" for number in range(2, 10_002)
+    )
+    mounts = table(root + others)
+    before = time.process_time()
+
+    assert len(mounts.visible()) == 10_001
+    assert time.process_time() - before < 2
 
 
 def test_fstab_tells_what_is_mounted_at_boot() -> None:

@@ -1,4 +1,5 @@
 import math
+import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -151,6 +152,15 @@ def test_a_file_that_became_shorter_is_read_again(host: FakeHost, csv: ZmstatFil
 
     assert row is not None
     assert row.number("a") == 5
+
+
+def test_a_file_that_nobody_rotates_is_refused_and_not_read_for_minutes(host: FakeHost, csv: ZmstatFile) -> None:
+    path = host.write(csv.path, "timestamp,a\n")
+    os.truncate(path, 10 << 30)
+
+    with pytest.raises(CollectError, match="too many") as caught:
+        csv.newest(NOW)
+    assert caught.value.reason is Reason.UNAVAILABLE
 
 
 def test_no_file_is_an_error_that_names_it(csv: ZmstatFile) -> None:

@@ -307,3 +307,47 @@ def test_all_conditions_must_hold_on_equal_labels(guard: Mapping[str, str], rais
     told = story.see(reading("x", [sample(METRIC, MOUNT, 0.97), sample("zcs_vital", guard, 1)]))
 
     assert [each.change for each in told] == [Change.RAISED] * raised
+
+
+def test_after_a_restart_nothing_is_cleared_before_anybody_has_looked() -> None:
+    before = Story(rule(keep="0s"))
+    before.used(0.9)
+    assert before.later(600, 0.9) == [RAISED]
+
+    after = Story(rule(keep="0s"), before.manual, tuple(before.evaluator.alarms.values()))
+    assert after.used(None, rounds=0) == []
+    assert after.later(15, 0.9, rounds=1) == []
+    assert after.later(15, 0.1) == [CLEARED]
+
+
+def test_an_alarm_about_the_daemon_itself_waits_after_a_restart_for_all_collectors() -> None:
+    name = "zcs_exporter_collector_success"
+    examples = [{"values": {name: 0}, "fires": "warning"}, {"values": {name: 1}, "fires": "nothing"}]
+    failing = rule(value=name, above=None, below={"warning": 0}, keep="0s", unit="count", examples=examples)
+    watched = {"collector": "jvm"}
+
+    def judge(story: Story, *own: float, rounds: int = 2) -> list[Change]:
+        samples = [sample(name, watched, value) for value in own]
+        seen = snapshot(story.manual.now, reading("jvm", [], rounds=rounds), own=samples)
+        return [told.change for told in story.evaluator.evaluate(seen, {failing.name: story.policy})]
+
+    before = Story(failing)
+    judge(before, 0)
+    before.manual.advance(600)
+    assert judge(before, 0) == [Change.RAISED]
+
+    after = Story(failing, before.manual, tuple(before.evaluator.alarms.values()))
+    assert judge(after, rounds=0) == []
+    assert judge(after) == []
+    assert judge(after, 0) == []
+    assert judge(after, 1) == [Change.CLEARED]
+
+
+def test_an_alarm_whose_collector_is_switched_off_is_not_called_over() -> None:
+    story = Story(rule())
+    story.used(0.9)
+    assert story.later(600, 0.9) == [RAISED]
+
+    (told,) = story.see(reading("another", []))
+
+    assert (told.change, told.why) == (Change.CLEARED, "not watched any more")

@@ -138,6 +138,22 @@ def test_alarms_are_the_verdict_in_words_worst_first() -> None:
     assert text.index("/a is 96% full") < text.index("/b is 96% full")
 
 
+def test_of_equally_bad_alarms_what_cannot_wait_comes_first_and_the_verdict_says_since_when() -> None:
+    later = RULE.model_copy(update={"urgency": Urgency.TODAY})
+    old = replace(alarm(mountpoint="/a"), since=NOW - 7500)
+    text = show(
+        alarms=[(later, old), (RULE, replace(alarm(mountpoint="/b"), since=NOW - 60)), (RULE, alarm(Severity.WARNING))]
+    )
+
+    assert text.index("/b is 96% full") < text.index("/a is 96% full")
+    assert re.search(r"3 alarms: 2 critical, 1 warning\s*2 to act on now, critical since \S+ \(2h5m ago\)", text)
+    assert "to act on now" not in show(alarms=[(RULE, alarm())], now=NOW + 3599)
+
+
+def test_a_value_and_a_threshold_of_nothing_are_not_shown() -> None:
+    assert "value" not in show(alarms=[(RULE, replace(alarm(), value=0.0, threshold=0.0))])
+
+
 def test_an_alarm_says_what_since_when_why_it_matters_and_what_to_do() -> None:
     text = show(alarms=[(RULE, alarm())])
 

@@ -1,13 +1,16 @@
 """Nothing is lost between a transition and its receiver, and no receiver delays another."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from fakes import ManualClock
 
-from zcs_exporter.notify.dispatcher import Dispatcher, Fate, Pace, TargetQueue
+from zcs_exporter.notify import dispatcher
+from zcs_exporter.notify.dispatcher import NOTIFICATIONS, Dispatcher, Fate, Pace
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.notify.target import SendError, Setback
 from zcs_exporter.state import Commit, Delivery, StateStore, read_saved
@@ -52,29 +55,26 @@ class Office:
     def __init__(self, directory: Path, manual: ManualClock) -> None:
         self.store = StateStore(str(directory), "machine:mail")
         self.manual = manual
-        self.dispatcher = Dispatcher()
-        self.queues: dict[str, TargetQueue] = {}
+        self.dispatcher: Dispatcher
 
     async def open(self, *receivers: Receiver, pace: Pace | None = None) -> None:
+        """Begin as a new process does."""
         saved = await self.store.run(read_saved)
+        self.dispatcher = Dispatcher(self.store, self.manual.clock, lambda: message(0), saved)
+        await self.use(*receivers, pace=pace)
+
+    async def use(self, *receivers: Receiver, pace: Pace | None = None) -> None:
+        """Reload."""
         pace = pace or Pace(max_age=3600, rate=1000, burst=1000, heartbeat=0, backoff=0.001)
-        queues = [
-            TargetQueue(
-                receiver,
-                pace,
-                self.store,
-                self.manual.clock,
-                lambda: message(0),
-                [each for each in saved.deliveries if each.target == receiver.name],
-                saved.sequences.get(receiver.name, 0),
-            )
-            for receiver in receivers
-        ]
-        self.queues = {queue.target.name: queue for queue in queues}
-        self.dispatcher.start(queues)
+        await self.dispatcher.use([(receiver, pace) for receiver in receivers])
+
+    def fates(self, target: str = "nms") -> dict[str, float]:
+        """Return what became of attempts, as the metrics tell."""
+        found = (each for each in self.dispatcher.samples() if each.metric is NOTIFICATIONS)
+        return {each.labels[1]: each.value for each in found if each.labels[0] == target}
 
     async def post(self, *messages: Message) -> None:
-        targets = tuple(self.queues)
+        targets = self.dispatcher.names(messages[0])
         numbered = {int(each.event_id.removeprefix("event-")): each for each in messages}
         await self.store.commit(Commit(messages={number: (each, targets) for number, each in numbered.items()}))
         self.dispatcher.enqueue(
@@ -127,7 +127,7 @@ def test_a_message_is_repeated_under_its_number_until_it_arrives_and_none_overta
         await receiver.has_got(2)
 
         assert receiver.attempts == [(1, "event-1")] * 4 + [(2, "event-2")]
-        assert office.queues["nms"].fates[Fate.RETRIED] == 3
+        assert office.fates()[Fate.RETRIED] == 3
 
     tell(story)
 
@@ -140,7 +140,7 @@ def test_a_message_that_cannot_be_sent_is_set_aside_and_the_next_one_goes(tell: 
         await receiver.has_got(1)
 
         assert receiver.got == [(3, "event-3")]
-        assert office.queues["nms"].fates[Fate.SET_ASIDE] == 2
+        assert office.fates()[Fate.SET_ASIDE] == 2
 
     tell(story)
 
@@ -201,7 +201,7 @@ def test_a_message_older_than_its_target_wants_is_given_up_and_counted(tell: Tel
         await receiver.has_got(1)
 
         assert receiver.got == [(1, "event-2")]
-        assert office.queues["nms"].fates[Fate.EXPIRED] == 1
+        assert office.fates()[Fate.EXPIRED] == 1
 
     tell(story)
 
@@ -226,7 +226,7 @@ def test_the_outbox_is_visible_in_metrics(tell: Tell) -> None:
         await office.open(down, pace=Pace(max_age=3600, rate=1000, burst=1000, heartbeat=0, backoff=3600))
         await office.post(message(1), message(2))
         async with asyncio.timeout(10):
-            while not office.queues["nms"].fates[Fate.REFUSED]:
+            while not office.fates()[Fate.REFUSED]:
                 await asyncio.sleep(0)
         office.manual.advance(90)
 
@@ -235,5 +235,79 @@ def test_the_outbox_is_visible_in_metrics(tell: Tell) -> None:
         assert found["zcs_exporter_outbox_oldest_age_seconds", ("nms",)] == 90
         assert found["zcs_exporter_notifications_total", ("nms", "refused")] == 1
         assert found["zcs_exporter_notifications_total", ("nms", "delivered")] == 0
+
+    tell(story)
+
+
+def test_a_reload_neither_forgets_nor_repeats_what_waits_and_counts_on(tell: Tell) -> None:
+    async def story(office: Office) -> None:
+        slow = Pace(max_age=3600, rate=1000, burst=1000, heartbeat=0, backoff=3600)
+        down = Receiver(troubles=[SendError(Setback.RETRY, "nms: no answer")])
+        await office.open(down, pace=slow)
+        await office.post(message(1), message(2))
+        async with asyncio.timeout(10):
+            while not office.fates()[Fate.RETRIED]:
+                await asyncio.sleep(0)
+
+        await office.use(Receiver("another"))
+        assert down.closed
+        back = Receiver()
+        await office.use(back)
+        await back.has_got(2)
+        await office.dispatcher.drain(10)
+
+        assert back.got == [(1, "event-1"), (2, "event-2")]
+        assert office.fates()[Fate.RETRIED] == 1
+        assert (await office.store.run(read_saved)).deliveries == []
+
+    tell(story)
+
+
+@pytest.mark.parametrize("step", [-3600, 3600])
+def test_a_step_of_the_wall_clock_gives_up_nothing(tell: Tell, step: float) -> None:
+    async def story(office: Office) -> None:
+        down = Receiver(troubles=[SendError(Setback.RETRY, "nms: no answer")] * 3)
+        await office.open(down, pace=Pace(max_age=60, rate=1000, burst=1000, heartbeat=0, backoff=0.001))
+        await office.post(message(1))
+        office.manual.now += step
+        await down.has_got(1)
+
+        assert office.fates()[Fate.EXPIRED] == 0
+
+    tell(story)
+
+
+def test_a_bug_in_a_heartbeat_does_not_end_the_queue(tell: Tell) -> None:
+    async def story(office: Office) -> None:
+        receiver = Receiver(troubles=[ZeroDivisionError()])
+        await office.open(receiver, pace=Pace(max_age=3600, rate=1000, burst=1000, heartbeat=0.01, backoff=0.001))
+        await receiver.has_got(1)
+
+        assert office.fates()[Fate.REFUSED] == 1
+
+    tell(story)
+
+
+def test_a_state_directory_that_hangs_delays_the_first_message_only(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "STATE_PATIENCE", 0.2)
+
+    async def story(office: Office) -> None:
+        receiver = Receiver()
+        await office.open(receiver)
+        release = threading.Event()
+        hung = asyncio.create_task(office.store.run(lambda _: release.wait(20)))
+        await asyncio.sleep(0)
+        begun = time.monotonic()
+        numbers = range(1, 21)
+        office.dispatcher.enqueue([Delivery(number, "nms", message(number), None) for number in numbers])
+        await receiver.has_got(20)
+        assert time.monotonic() - begun < 2
+
+        release.set()
+        await hung
+        saved = await office.store.run(read_saved)
+        assert saved.sequences == {"nms": 20}
 
     tell(story)
