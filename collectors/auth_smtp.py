@@ -129,7 +129,7 @@ def _split_outcome(text: bytes) -> tuple[bytes, bytes, bytes]:
     """Part a name from why its login failed, as ``bytes.partition`` does.
 
     A name may hold the words between the two. A failure repeats the name, so the middle one of them is
-    saslauthd's own; where there is none, no name is told, and no other outcome believed.
+    saslauthd's own; where there is none, neither a name nor an outcome is believed.
     """
     places = text.count(_AUTH_FAILED)
     if places < 2:
@@ -139,7 +139,7 @@ def _split_outcome(text: bytes) -> tuple[bytes, bytes, bytes]:
     account, why = _AUTH_FAILED.join(parts[:middle]), _AUTH_FAILED.join(parts[middle:])
     if places % 2 and why.startswith(FAILED + b" [" + account + b"]"):
         return account, _AUTH_FAILED, why
-    return b"", _AUTH_FAILED, FAILED
+    return b"", _AUTH_FAILED, b""
 
 
 @dataclass(frozen=True, slots=True)

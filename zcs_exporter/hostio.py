@@ -135,26 +135,15 @@ class Host:
         return os.stat(self.path(path))
 
     def exists(self, path: str) -> bool:
-        """Whether ``path`` leads to something; True also where we may not look."""
+        """Whether ``path`` leads to something; True also where we may not look, or the disk does not say.
+
+        Only what the kernel says is not there counts as missing: a dead disk must not look like another kind of host.
+        """
         try:
             self.stat(path)
-        except PermissionError:
-            return True
-        except OSError:
-            return False
+        except OSError as exc:
+            return exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
         return True
-
-    def realpath(self, path: str) -> str:
-        """Return the host's path that ``path`` leads to, symbolic links resolved as the kernel does.
-
-        Raises:
-            OSError: There is nothing, or a link leads out of the root.
-        """
-        found = os.path.realpath(self.path(path), strict=True)
-        root = os.path.realpath(self.root or "/").rstrip("/")
-        if found != root and not found.startswith(root + "/"):
-            raise OSError(errno.EXDEV, "leads out of the root", path)
-        return found[len(root) :] or "/"
 
     def scandir(self, path: str) -> Iterator[os.DirEntry[str]]:
         """Iterate over a directory; entries carry rooted paths, names are the host's."""
@@ -193,15 +182,6 @@ class Host:
         except OSError:
             return None
         return parse_process(pid, status, argv)
-
-    def processes(self) -> list[Process]:
-        """Return every process that can be seen.
-
-        Raises:
-            OSError: ``/proc`` cannot be listed.
-        """
-        found = (self.process(int(name)) for name in self.listdir("/proc") if name.isdecimal())
-        return [process for process in found if process is not None]
 
     def connect_mysql(self, login: MysqlLogin) -> MysqlConnection:
         """Connect to a MySQL server through its unix socket.

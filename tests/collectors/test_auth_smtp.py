@@ -91,6 +91,14 @@ def test_a_typed_name_cannot_tell_another_outcome_or_accuse_another_account(name
     assert mta.postfix(REFUSED) == SmtpFailure("", "other")
 
 
+def test_a_typed_name_cannot_end_an_outage() -> None:
+    mta = Mta()
+    mta.sasl(URL_ERROR, "1")
+    for name in (b"x auth failed: must change password", b"x auth failed: authentication failed for [x]"):
+        mta.sasl(b"auth_zimbra: " + name + b" auth failed: couldn't connect to host", "2")
+        assert mta.logins.out_of_reach(mta.at)
+
+
 def test_every_smtp_server_of_postfix_is_known_and_no_other_program() -> None:
     assert is_smtpd(b"postfix/smtpd")
     assert is_smtpd(b"postfix/submission/smtpd")
