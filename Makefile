@@ -28,7 +28,7 @@ types: $(VENV)/.stamp
 	$(BIN)/mypy
 
 unit: $(VENV)/.stamp
-	$(BIN)/pytest --ignore=tests/e2e
+	$(BIN)/pytest --ignore=tests/e2e --numprocesses auto
 
 e2e: $(VENV)/.stamp
 	tests/e2e/in_lab $(BIN)/pytest tests/e2e

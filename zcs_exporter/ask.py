@@ -68,7 +68,10 @@ def ask_daemon(config: Config, path: str) -> Any:
     except urllib.error.HTTPError as exc:
         raise AskError(f"{address}: the daemon answered {exc.code} {exc.reason}") from exc
     except (OSError, ValueError) as exc:
-        raise AskError(f"{address}: {exc}; see whether it runs: systemctl status zcs-exporter") from exc
+        why = exc.reason if isinstance(exc, urllib.error.URLError) else exc
+        if isinstance(why, OSError) and why.strerror:
+            why = why.strerror
+        raise AskError(f"{address}: {why}; see whether it runs: systemctl status zcs-exporter") from exc
 
 
 def _has_tls(config: Config) -> bool:

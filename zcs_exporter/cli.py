@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zcs_exporter import __version__
@@ -28,13 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
+        sys.stdout.flush()
     except _UnusableError as exc:
         print(f"zcs-exporter: {exc}", file=sys.stderr)
         return UNUSABLE
-    except BrokenPipeError:
-        # The reader has gone, as with head; nothing is left to say to it.
+    except OSError as exc:
+        # Python would try to write the rest once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        if isinstance(exc, BrokenPipeError):  # the reader has gone, as with head
+            return OK
+        print(f"zcs-exporter: {exc}", file=sys.stderr)
+        return UNUSABLE
     except KeyboardInterrupt:
         return 130
     return status
@@ -47,7 +52,8 @@ class _UnusableError(Exception):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="zcs-exporter", description="Monitoring for one Zimbra host.")
     parser.add_argument("--version", action="version", version=f"zcs-exporter {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser.set_defaults(command=partial(_help, parser))
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -68,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     add("mib", _mib, "Print ZCS-EXPORTER-MIB with the configured root.")
     add("rules", _rules, "Print the Prometheus rules.")
     trap = commands.add_parser("trap", help="Test notifications.", description="Test notifications.")
-    actions = trap.add_subparsers(metavar="ACTION", required=True)
+    trap.set_defaults(command=partial(_help, trap))
+    actions = trap.add_subparsers(metavar="ACTION")
     test = actions.add_parser(
         "test", help="Send a test notification.", description="Send a test notification to each target."
     )
@@ -95,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=10741, help="of the page; 0 for any free one")
     demo.add_argument("--seconds", type=float, help="end after this time; without it, run until interrupted")
     return parser
+
+
+def _help(parser: argparse.ArgumentParser, _: argparse.Namespace) -> int:
+    parser.print_help(sys.stderr)
+    return UNUSABLE
 
 
 def _catalogue() -> "Catalogue":
@@ -188,12 +200,17 @@ def _check_config(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     """Exit status 1 if anything that is here does not work."""
     from zcs_exporter.daemon import build_collectors, real_host
-    from zcs_exporter.survey import Verdict, examine
+    from zcs_exporter.survey import Verdict, examine, state_owner
 
     _, _, config = _load(arguments)
     clock = Clock()
     host = real_host(config)
     found = asyncio.run(examine(config, build_collectors(config, host, clock), host, clock))
+    owner = state_owner(config.state.directory)
+    if owner is not None and owner != os.geteuid():
+        print(
+            f"looked as uid {os.geteuid()}, which may see more or less than the daemon's uid {owner}", file=sys.stderr
+        )
     if arguments.format == "json":
         rows = [{"subject": f.subject, "verdict": f.verdict, "detail": f.detail, "remedy": f.remedy} for f in found]
         print(json.dumps(rows, indent=2))

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from zcs_exporter.alerting.model import Catalogue
-from zcs_exporter.alerting.policy import AlertsConfig
+from zcs_exporter.alerting.model import AlertRule, Catalogue, Unit
+from zcs_exporter.alerting.policy import AlertsConfig, Override
 from zcs_exporter.contract import CollectorConfig, Duration, Section
 from zcs_exporter.registry import collector_classes
 from zcs_exporter.schema import check
@@ -344,6 +344,15 @@ def _copy(value: Any) -> Any:
     return {key: _copy(part) for key, part in value.items()} if isinstance(value, Mapping) else value
 
 
+def _wrong_way_round(rule: AlertRule, override: Override, place: str) -> list[str]:
+    """Return a fault where what a site wrote would make critical the milder of the two."""
+    warning, critical = override.warning, override.critical
+    if warning is None or critical is None or rule.conditions[0].holds(critical, warning):
+        return []
+    there = f"{place}: alerts.overrides.{rule.name}"
+    return [f"{there}: critical {critical:g} is reached before warning {warning:g}; exchange them"]
+
+
 def _cross_check(
     config: Config, catalogue: Catalogue, lines: Mapping[tuple[str | int, ...], int], file: str
 ) -> list[str]:
@@ -360,7 +369,10 @@ def _cross_check(
             continue
         own = {severity.name.lower() for severity in known[name].defaults}
         for severity in ("warning", "critical"):
-            if getattr(override, severity) is not None and severity not in own:
-                there = f"alerts.overrides.{name}.{severity}"
-                faults.append(f"{place}: {there}: the alert has no {severity} threshold, only {', '.join(own)}")
+            value, there = getattr(override, severity), f"{place}: alerts.overrides.{name}.{severity}"
+            if value is not None and severity not in own:
+                faults.append(f"{there}: the alert has no {severity} threshold, only {', '.join(own)}")
+            elif value is not None and known[name].unit is Unit.RATIO and not 0 <= value <= 1:
+                faults.append(f"{there}: {value:g} is not a share from 0 to 1; write {value / 100:g} for {value:g} %")
+        faults += _wrong_way_round(known[name], override, place)
     return faults

@@ -76,7 +76,8 @@ class Engine:
         self._catalogue = catalogue
         self._clock = clock
         self._links = links
-        self._install_id = saved.meta["install_id"]
+        # The time tells this process from one that an older copy of the state is restored for: numbers then repeat.
+        self._origin = f"{saved.meta['install_id']}-{int(clock.wall()):x}"
         self._baseline_taken = "baseline" in saved.meta
         self._next_number = saved.next_message
         self.positions = dict(saved.positions)
@@ -286,7 +287,7 @@ class Engine:
         return number
 
     def _event_id(self, number: int) -> str:
-        return f"{self._install_id}-{number}"
+        return f"{self._origin}-{number}"
 
 
 def _log_change(previous: Reading, outcome: Outcome) -> None:

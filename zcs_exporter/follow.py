@@ -170,13 +170,13 @@ class Followers:
         self._tasks = [asyncio.create_task(each.run(), name=f"follow {each.path}") for each in followers]
 
     async def stop(self) -> None:
-        """End all tasks."""
+        """End all tasks; the positions reached are still given, to be committed with what the last lines changed."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for follower in self._followers:
             follower.close()
-        self._followers, self._tasks = [], []
+        self._tasks = []
 
     async def opened(self) -> None:
         """Wait until every log that exists is open and positioned."""

@@ -145,6 +145,18 @@ class Host:
             return exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
         return True
 
+    def realpath(self, path: str) -> str:
+        """Return the host's path that ``path`` leads to, symbolic links resolved as the kernel does.
+
+        Raises:
+            OSError: There is nothing, or a link leads out of the root.
+        """
+        found = os.path.realpath(self.path(path), strict=True)
+        root = os.path.realpath(self.root or "/").rstrip("/")
+        if found != root and not found.startswith(root + "/"):
+            raise OSError(errno.EXDEV, "leads out of the root", path)
+        return found[len(root) :] or "/"
+
     def scandir(self, path: str) -> Iterator[os.DirEntry[str]]:
         """Iterate over a directory; entries carry rooted paths, names are the host's."""
         with os.scandir(self.path(path)) as entries:

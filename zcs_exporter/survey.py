@@ -89,6 +89,14 @@ def examine_log(host: Host, path: str, clock: Clock) -> Finding:
     return Finding(path, Verdict.WORKS)
 
 
+def state_owner(directory: str) -> int | None:
+    """Return the number of the user whom the state directory belongs to: the daemon's; None where there is none yet."""
+    try:
+        return os.stat(directory).st_uid
+    except OSError:
+        return None
+
+
 def examine_state(directory: str) -> Finding:
     """Return whether the state directory could be used by this user, without touching it."""
     where = directory

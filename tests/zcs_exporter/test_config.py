@@ -57,6 +57,12 @@ BROKEN = {
     "unknown alert": ("alerts: {overrides: {ZcsFilesystmFull: {off: true}}}", r"did you mean ZcsFilesystemFull\?"),
     "override of nothing": ("alerts: {overrides: {ZcsFilesystemFull: {warn: 0.5}}}", r"did you mean warning\?"),
     "threshold that is a word": ("alerts: {overrides: {ZcsFilesystemFull: {critical: high}}}", "critical: "),
+    "threshold that is not a number": ("alerts: {overrides: {ZcsFilesystemFull: {critical: .nan}}}", "critical: "),
+    "threshold in percent": ("alerts: {overrides: {ZcsFilesystemFull: {critical: 97}}}", "write 0.97 for 97 %"),
+    "thresholds the wrong way round": (
+        "alerts: {overrides: {ZcsFilesystemFull: {warning: 0.9, critical: 0.8}}}",
+        "critical 0.8 is reached before warning 0.9",
+    ),
     "threshold the alert has not": (
         "alerts: {overrides: {ZcsMysqldDown: {warning: 1}}}",
         "the alert has no warning threshold",

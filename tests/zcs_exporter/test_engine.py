@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import shutil
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -299,6 +300,27 @@ def test_event_ids_never_repeat_even_after_a_restart(tell: Tell) -> None:
         ids = [each.message.event_id for each in desk.sent]
         assert len(ids) == 6
         assert len(set(ids)) == 6
+
+    tell(story)
+
+
+def test_event_ids_do_not_repeat_after_an_older_copy_of_the_state_is_restored(
+    tell: Tell, tmp_path: Path, manual: ManualClock
+) -> None:
+    copy = tmp_path.with_name("copy")
+
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        shutil.copytree(desk.store.directory, copy)
+        await desk.round(Event("ZcsStopped", 1.0, {"name": "mta"}))
+        restored = Desk(copy, manual)
+        await restored.start()
+        await restored.round(Event("ZcsStopped", 1.0, {"name": "proxy"}))
+        restored.store.close()
+
+        (before,), (after,) = desk.sent, restored.sent
+        assert before.number == after.number
+        assert before.message.event_id != after.message.event_id
 
     tell(story)
 

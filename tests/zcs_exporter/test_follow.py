@@ -1,6 +1,7 @@
 """Each log is read once for all its readers, and a bug in one of them stays its own."""
 
 import asyncio
+import json
 import logging
 import os
 import threading
@@ -210,3 +211,24 @@ def test_a_bug_while_reading_is_told_once_and_the_log_is_tried_again(
     run(follower, story)
 
     assert caplog.text.count("ZeroDivisionError: integer") == 2  # the traceback, and the problem
+
+
+def test_the_position_after_the_last_lines_is_given_even_once_following_has_ended(
+    host: FakeHost, manual: ManualClock
+) -> None:
+    host.write(LOG, "old\n")
+    seen: list[bytes] = []
+    follower, _ = follow(host, manual, lambda block: seen.append(block.data))
+    found: list[int] = []
+
+    async def story(followers: Followers) -> None:
+        await followers.opened()
+        followers.positions()
+        append(host, b"new\n")
+        await until(lambda: bool(seen))
+        await followers.stop()
+        found.extend(json.loads(text)["offset"] for text in followers.positions().values())
+
+    run(follower, story)
+
+    assert found == [len("old\nnew\n")]

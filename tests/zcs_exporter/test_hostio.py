@@ -123,3 +123,16 @@ def test_a_socket_with_a_long_path_can_be_reached(tmp_path: Path) -> None:
         client.connect(reachable)
 
     listener.close()
+
+
+def test_a_link_is_followed_within_the_root_and_not_out_of_it(host: FakeHost) -> None:
+    host.write("/data/store/x", "")
+    (host.base / "opt").mkdir(exist_ok=True)
+    (host.base / "opt/store").symlink_to("../data/store")
+    (host.base / "opt/outside").symlink_to("/etc")
+
+    assert host.realpath("/opt/store/x") == "/data/store/x"
+    with pytest.raises(FileNotFoundError):
+        host.realpath("/opt/nothing")
+    with pytest.raises(OSError, match="leads out of the root"):
+        host.realpath("/opt/outside")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,9 @@ STRICT_SHARE = 0.75
 """The most that any resource may be used in normal operation, under profile ``strict-75``."""
 
 
+Threshold = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Override(Section):
     """What a site changes about one alert.
 
@@ -35,8 +38,8 @@ class Override(Section):
         off: Never raise it.
     """
 
-    warning: float | None = None
-    critical: float | None = None
+    warning: Threshold | None = None
+    critical: Threshold | None = None
     hold: Duration | None = Field(default=None, alias="for")
     keep: Duration | None = None
     off: bool = False
