@@ -397,9 +397,9 @@ class Daemon:
     def _token(self) -> str:
         """Return the token that opens the page, made at the first start."""
         path = os.path.join(self._config.state.directory, "token")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError, ValueError):
             with open(path, encoding="ascii") as file:
-                token = file.read().strip()
+                token = file.read(1024).strip()
             if len(token) >= 32:
                 return token
         token = secrets.token_urlsafe(32)

@@ -36,6 +36,9 @@ CHECKPOINT_PAGES = 400
 KEPT_MESSAGES = 10_000
 """Delivered messages kept for replay and history."""
 
+CLOSE_PATIENCE = 2.0
+"""Seconds to wait for the database to be closed."""
+
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE log_position (path TEXT PRIMARY KEY, position TEXT NOT NULL) WITHOUT ROWID;
@@ -188,7 +191,8 @@ class StateStore:
             remedy = "make room on its disk" if "full" in str(exc) else "move state.sqlite3 away to start afresh"
             raise StateError(f"state directory {directory}: {exc}; {remedy}") from exc
         self.cloned_from = self._bind(identity or host_identity())
-        threading.Thread(target=self._serve, name="state", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="state", daemon=True)
+        self._thread.start()
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``function`` on the database's thread, after everything handed over before.
@@ -260,8 +264,9 @@ class StateStore:
             await self.run(lambda _: None)
 
     def close(self) -> None:
-        """Finish what was handed over, then close; the thread may outlive a hung disk."""
+        """Finish what was handed over, then close; a hung disk is left to the thread."""
         self._requests.put(None)
+        self._thread.join(CLOSE_PATIENCE)
 
     def _serve(self) -> None:
         while (work := self._requests.get()) is not None:

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +30,6 @@ def use(directory: Path, work: Callable[[StateStore], Awaitable[T]], identity: s
         return asyncio.run(_await(work(store)))
     finally:
         store.close()
-        next(thread for thread in threading.enumerate() if thread.name == "state").join()
 
 
 async def _await(work: Awaitable[T]) -> T:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from zcs_exporter.alerting.alarm import Alarm, Change, Transition
-from zcs_exporter.alerting.model import AlertRule, EventRule, Family, Severity, Unit, Urgency
+from zcs_exporter.alerting.model import AlertRule, EventRule, Family, Severity, Unit, Urgency, placeholders
 from zcs_exporter.alerting.wording import fill, format_value
 from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind
 from zcs_exporter.text import one_line
@@ -33,7 +33,7 @@ class Message:
         name: The alert or event.
         number: Its permanent id; 0 for the daemon's own messages.
         change: For an alarm, what happened to it.
-        object: What it is about: the label values.
+        object: What it is about: the values of the labels that tell one such alarm from another.
         severity: After the change; OK for a cleared alarm.
         text: One line for people.
         value: As people read it; empty where there is none.
@@ -104,7 +104,7 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
         number=rule.id,
         family=rule.family,
         change=told.change,
-        object=", ".join(value for _, value in alarm.labels),
+        object=_object(rule, alarm),
         severity=told.severity,
         urgency=rule.urgency_of(alarm.severity),
         value="" if alarm.value is None else format_value(alarm.value, rule.unit),
@@ -112,7 +112,7 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
         alarm_id=alarm.alarm_id,
         count=alarm.count,
         subject=fill(rule.subject or "", dict(alarm.labels), _subject_value(rule.unit, alarm), host),
-        evidence=alarm.evidence,
+        evidence=() if told.change is Change.CLEARED else alarm.evidence,  # what is over accuses nobody
     )
 
 
@@ -133,6 +133,13 @@ def event_message(rule: EventRule, event: Event, event_id: str, host: str) -> Me
         subject=fill(rule.subject or "", labels, "", host),
         evidence=event.evidence,
     )
+
+
+def _object(rule: AlertRule, alarm: Alarm) -> str:
+    """Return the labels that the summary names, or else all: a mount point without its device and type."""
+    named = set(placeholders(rule.summary))
+    labels = [value for name, value in alarm.labels if name in named] or [value for _, value in alarm.labels]
+    return ", ".join(labels)
 
 
 def _subject_value(unit: Unit, alarm: Alarm) -> str:
