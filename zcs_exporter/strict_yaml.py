@@ -53,7 +53,7 @@ def load_yaml(text: str) -> tuple[Any, dict[Path, int]]:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise YamlError(f"{place}{exc.problem or exc.context}") from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise YamlError(str(exc) or "nested too deeply") from exc
+        raise YamlError(str(exc).partition("\n")[0] or "nested too deeply") from exc
     finally:
         loader.dispose()
 

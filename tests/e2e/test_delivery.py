@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from e2e.lab import Exporter, Postfix, Snmptrapd, Zcs, need_mibs, wait_for
 from e2e.product import MIB, USER, USER_SECRET, failure, now, settings
 
@@ -43,9 +44,11 @@ def about_the_queue(receiver: Snmptrapd) -> list[tuple[str, str]]:
     ]
 
 
-def test_kill_9_between_raise_and_delivery_loses_nothing(
-    zcs: Zcs, postfix: Postfix, exporter: Callable[..., Exporter], snmptrapd: Callable[..., Snmptrapd]
-) -> None:
+@pytest.fixture
+def cut_off(
+    zcs: Zcs, exporter: Callable[..., Exporter], snmptrapd: Callable[..., Snmptrapd]
+) -> tuple[Exporter, Snmptrapd]:
+    """A daemon that has delivered everything so far, and its receiver, which has just died."""
     need_mibs()
     zcs.set_services("mta")
     receiver = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], users=[USER])
@@ -53,7 +56,11 @@ def test_kill_9_between_raise_and_delivery_loses_nothing(
     daemon.start()
     wait_for(lambda: outbox(daemon) == 0, 20, "the first notifications to be delivered")
     receiver.stop()
+    return daemon, receiver
 
+
+def test_kill_9_between_raise_and_delivery_loses_nothing(postfix: Postfix, cut_off: tuple[Exporter, Snmptrapd]) -> None:
+    daemon, receiver = cut_off
     corrupt = raise_alarm(postfix, daemon)
     assert outbox(daemon) == 1
     daemon.kill9()
@@ -69,16 +76,9 @@ def test_kill_9_between_raise_and_delivery_loses_nothing(
 
 
 def test_a_receiver_that_is_down_gets_everything_later_in_order(
-    zcs: Zcs, postfix: Postfix, exporter: Callable[..., Exporter], snmptrapd: Callable[..., Snmptrapd]
+    postfix: Postfix, cut_off: tuple[Exporter, Snmptrapd]
 ) -> None:
-    need_mibs()
-    zcs.set_services("mta")
-    receiver = snmptrapd(mib_dirs=[MIB], mibs=["ZCS-EXPORTER-MIB"], users=[USER])
-    daemon = inform_daemon(exporter, receiver.port)
-    daemon.start()
-    wait_for(lambda: outbox(daemon) == 0, 20, "the first notifications to be delivered")
-    receiver.stop()
-
+    daemon, receiver = cut_off
     for _ in range(3):
         corrupt = raise_alarm(postfix, daemon)
         corrupt.unlink()

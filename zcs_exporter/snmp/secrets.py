@@ -7,12 +7,12 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from pydantic import SecretStr, ValidationError
 
 from zcs_exporter.contract import Section
+from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 Version = Literal["2c", "3"]
 
@@ -62,18 +62,6 @@ class _File(Section):
     auth: _Key | None = None
     priv: _Key | None = None
     allow_weak: bool = False
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML forbids and PyYAML does not notice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, "a key is given twice", key.start_mark)
-            seen.add(key.value if isinstance(key.value, str) else None)
-        return super().construct_mapping(node, deep)
 
 
 def load_secrets(path: str, version: Version, *, uid: int | None = None, gid: int | None = None) -> Secrets:
@@ -127,13 +115,9 @@ def read_private_file(path: str, uid: int, gid: int) -> str:
 
 def _parsed(path: str, text: str) -> _File:
     try:
-        # A subclass of SafeLoader: plain values only.
-        content = yaml.load(text, _UniqueKeyLoader)  # noqa: S506
-    except yaml.MarkedYAMLError as exc:
-        line = f" line {exc.problem_mark.line + 1}:" if exc.problem_mark else ""
-        raise SecretsError(f"{path}:{line} {_without_quotes(exc.problem)}; correct the YAML") from None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise SecretsError(f"{path}: is not YAML; write it like 'community: ...'") from None
+        content, _ = load_yaml(text)
+    except YamlError as exc:
+        raise SecretsError(f"{path}: {_without_quotes(str(exc))}; correct the YAML") from None
     if not isinstance(content, Mapping):
         raise SecretsError(f"{path}: holds no keys; write it like 'community: ...' or 'user: ...'")
     try:
@@ -143,9 +127,9 @@ def _parsed(path: str, text: str) -> _File:
         raise SecretsError(f"{path}: {_explained(fault['type'], fault['loc'])}") from None
 
 
-def _without_quotes(problem: str | None) -> str:
-    """Return PyYAML's words up to the first quotation, which could be of a secret."""
-    return (problem or "cannot be read").split("'")[0].split('"')[0].strip() or "cannot be read"
+def _without_quotes(problem: str) -> str:
+    """Return what is wrong up to the first quotation, which could be of a secret."""
+    return problem.split("'")[0].split('"')[0].strip()
 
 
 def _explained(kind: str, place: tuple[int | str, ...]) -> str:

@@ -158,7 +158,7 @@ def test_any_bytes_after_a_good_header_give_counters_or_an_error(data: bytes) ->
         assert exc.reason is Reason.PARSE  # noqa: PT017
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=10_000, deadline=None)
 @given(
     st.sampled_from(GCS),
     st.lists(st.tuples(st.integers(0, 14_000), st.integers(0, 255)), min_size=1, max_size=40),
