@@ -67,7 +67,7 @@ def test_any_text_names_an_address_or_nobody(oip: str, ip: str) -> None:
 
 
 @given(st.lists(st.ip_addresses(v=4).map(str) | st.sampled_from(["10.0.0.10", "127.1.2.3", " ", "01.2.3.4", "::1"])))
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 def test_other_servers_and_proxies_make_no_difference_to_whom_they_are_not(entries: list[str]) -> None:
     own, elsewhere = [ip_address("10.0.0.10")], ip_network("2001:db8:ffff::/48")
     for oip in (",".join(entries), ", ".join(entries)):
