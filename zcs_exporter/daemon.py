@@ -303,6 +303,7 @@ class Daemon:
             for each in parts.config.notify.snmp
         }
         await self._dispatcher.use([(target, each_pace[target.name]) for target in parts.targets])
+        self._engine.welcome(self._dispatcher.newcomers())
         runners = [self._runner(collector, parts.config) for collector in parts.collectors]
         self._engine.adopt(runners, parts.policies, parts.hostname)
         self._followers.start(self._logs(runners, parts.subscriptions))

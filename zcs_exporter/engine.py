@@ -96,6 +96,8 @@ class Engine:
         self._policies: Mapping[str, Policy] = {}
         self._waiting: list[tuple[str, Outcome]] = []
         self._said: dict[int, Message] = {}
+        self._newcomers: tuple[str, ...] = ()
+        self._for_newcomers: dict[int, tuple[str, ...]] = {}
         self._news = asyncio.Event()
         self._unsaved = Commit()
         self._save: asyncio.Task[None] | None = None
@@ -114,6 +116,10 @@ class Engine:
     def set_policies(self, policies: Mapping[str, Policy]) -> None:
         """Replace the effective thresholds."""
         self._policies = policies
+
+    def welcome(self, targets: Sequence[str]) -> None:
+        """Tell targets that never got anything, in one notice, which alarms stand; there may be none."""
+        self._newcomers = tuple(targets)
 
     def deliver(self, collector: str, outcome: Outcome) -> None:
         """Take the outcome of a collector's round; the next turn works on it."""
@@ -179,6 +185,8 @@ class Engine:
 
     def _judge(self, snapshot: Snapshot, events: Sequence[Event], *, complete: bool) -> None:
         """Bring the alarms up to date and say what people must be told."""
+        if self._baseline_taken and complete:
+            self._introduce(snapshot.at)
         for told in self.evaluator.evaluate(snapshot, self._policies):
             number = self._number()
             self._said[number] = alarm_message(told, self._event_id(number), self._hostname, snapshot.at)
@@ -201,12 +209,24 @@ class Engine:
         if not complete:
             return []
         self._baseline_taken = True
+        self._newcomers = ()
         self._unsaved.meta["baseline"] = str(snapshot.at)
-        if not found:
-            return []
-        texts = [alarm_text(self.evaluator.rule(alarm), alarm, self._hostname) for alarm in found]
+        return [self._notice(found, snapshot.at)] if found else []
+
+    def _introduce(self, now: float) -> None:
+        """Tell targets that are new what others were told before."""
+        targets, self._newcomers = self._newcomers, ()
+        standing = self.evaluator.active()
+        if targets and standing:
+            number = self._number()
+            rule, notice = self._catalogue.event(BASELINE_EVENT), self._notice(standing, now)
+            self._said[number] = event_message(rule, notice, self._event_id(number), self._hostname)
+            self._for_newcomers[number] = targets
+
+    def _notice(self, alarms: Sequence[Alarm], now: float) -> Event:
+        texts = [alarm_text(self.evaluator.rule(alarm), alarm, self._hostname) for alarm in alarms]
         evidence = tuple(EvidenceItem(EvidenceKind.TEXT, text) for text in texts[:10])
-        return [Event(BASELINE_EVENT, snapshot.at, {"count": str(len(found))}, evidence)]
+        return Event(BASELINE_EVENT, now, {"count": str(len(alarms))}, evidence)
 
     def _changes(self, messages: Mapping[int, Message]) -> Commit:
         """Gather what changed, all of the same moment: nothing here waits."""
@@ -214,7 +234,10 @@ class Engine:
         for name, runner in self._runners.items():
             if isinstance(runner.collector, Durable):
                 commit.rows |= self._rows(name, runner.collector)
-        commit.messages = {number: (message, self._links.targets(message)) for number, message in messages.items()}
+        commit.messages = {
+            number: (message, self._for_newcomers.pop(number, ()) or self._links.targets(message))
+            for number, message in messages.items()
+        }
         self.positions |= commit.positions
         for (name, key), value in commit.rows.items():
             rows = self.rows.setdefault(name, {})

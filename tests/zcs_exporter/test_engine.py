@@ -255,6 +255,39 @@ def test_the_baseline_is_told_once_in_the_life_of_a_state_directory(tell: Tell) 
     tell(story)
 
 
+def test_a_new_target_is_told_of_what_stands_in_one_notice_of_its_own(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full("/a", 0))
+        await desk.round(full("/a"), full("/b"))
+        engine.welcome(("spare",))
+        assert await desk.round(full("/a"), full("/b")) == ["2 were true"]
+        assert desk.sent[-1].target == "spare"
+        assert await desk.round(full("/a"), full("/b")) == []
+
+    tell(story)
+
+
+def test_a_new_target_on_a_healthy_host_is_told_nothing(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full("/a", 0))
+        engine.welcome(("spare",))
+        assert await desk.round(full("/a", 0)) == []
+
+    tell(story)
+
+
+def test_targets_of_the_very_first_start_get_the_notice_once(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        engine.welcome(("nms",))
+        assert await desk.round(full("/a")) == ["1 were true"]
+        assert await desk.round(full("/a")) == []
+
+    tell(story)
+
+
 def test_alarms_fed_by_logs_are_raised_even_at_the_first_start(tell: Tell) -> None:
     async def story(desk: Desk) -> None:
         await desk.start(LogCounting())

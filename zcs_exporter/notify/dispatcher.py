@@ -116,6 +116,11 @@ class TargetQueue:
         for delivery in waiting:
             self.put(delivery)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the target never got anything, and nothing is on its way."""
+        return self._sequence == 0 and not self._waiting
+
     def put(self, delivery: Delivery) -> None:
         """Add a message."""
         # From here on its age is measured by a clock that does not step.
@@ -246,6 +251,10 @@ class Dispatcher:
     def names(self, _message: Message) -> tuple[str, ...]:
         """Return the targets that must get a message: all of them."""
         return tuple(self._queues)
+
+    def newcomers(self) -> tuple[str, ...]:
+        """Return the targets in use that never got anything."""
+        return tuple(name for name, queue in self._queues.items() if queue.fresh)
 
     def enqueue(self, deliveries: Sequence[Delivery]) -> None:
         """Take messages that are on disk, or that the disk refused."""
