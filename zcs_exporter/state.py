@@ -148,12 +148,6 @@ def read_saved(database: sqlite3.Connection) -> Saved:
     )
 
 
-def read_messages(database: sqlite3.Connection, count: int) -> list[Message]:
-    """Return the newest messages, newest first; for ``StateStore.run``."""
-    rows = database.execute("SELECT message FROM message ORDER BY number DESC LIMIT ?", (count,))
-    return [Message.from_json(json.loads(row[0])) for row in rows]
-
-
 class StateStore:
     """The open database of one state directory, locked against a second daemon.
 
@@ -182,6 +176,7 @@ class StateStore:
             os.makedirs(directory, mode=0o700, exist_ok=True)
             self._lock = _lock(directory)
             self._database = self._open()
+            self.cloned_from = self._bind(identity or host_identity())
         except OSError as exc:
             raise StateError(
                 f"state directory {directory}: {exc.strerror}; create it for the daemon's user "
@@ -190,7 +185,6 @@ class StateStore:
         except sqlite3.Error as exc:
             remedy = "make room on its disk" if "full" in str(exc) else "move state.sqlite3 away to start afresh"
             raise StateError(f"state directory {directory}: {exc}; {remedy}") from exc
-        self.cloned_from = self._bind(identity or host_identity())
         self._thread = threading.Thread(target=self._serve, name="state", daemon=True)
         self._thread.start()
 
@@ -217,6 +211,20 @@ class StateStore:
 
         self._requests.put(work)
         return asyncio.wrap_future(answer)
+
+    async def load(self) -> Saved:
+        """Return what an earlier process left.
+
+        Raises:
+            StateError: The database is damaged.
+        """
+        try:
+            return await self.run(read_saved)
+        except (sqlite3.Error, LookupError, TypeError, ValueError) as exc:
+            raise StateError(
+                f"state directory {self.directory}: what it holds cannot be read ({exc}); "
+                "move state.sqlite3 away to start afresh"
+            ) from exc
 
     async def commit(self, commit: Commit) -> None:
         """Write one round in one transaction, on disk when this returns."""

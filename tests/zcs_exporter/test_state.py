@@ -144,6 +144,17 @@ def test_what_is_not_a_database_is_refused_with_the_remedy(tmp_path: Path) -> No
         StateStore(str(tmp_path), HERE)
 
 
+@pytest.mark.parametrize("damage", ["UPDATE alarm SET alarm = '{'", "UPDATE message SET message = '{}'"])
+def test_damaged_rows_are_refused_with_the_remedy(tmp_path: Path, damage: str) -> None:
+    async def break_it(store: StateStore) -> None:
+        await store.commit(Commit(alarms={"A{}": {"alert": "A"}}, messages={1: (message(1), ("nms",))}))
+        await store.run(lambda database: database.execute(damage))
+        with pytest.raises(StateError, match=r"move state\.sqlite3 away"):
+            await store.load()
+
+    use(tmp_path, break_it)
+
+
 def test_a_directory_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
