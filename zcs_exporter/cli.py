@@ -18,8 +18,8 @@ from zcs_exporter.contract import Clock
 
 if TYPE_CHECKING:
     from zcs_exporter.alerting.model import Catalogue
-    from zcs_exporter.config import Config, Source
-    from zcs_exporter.survey import Finding
+    from zcs_exporter.config import Config
+    from zcs_exporter.survey import Diagnosis
 
 OK, UNWELL, UNUSABLE = 0, 1, 2
 
@@ -116,14 +116,13 @@ def _catalogue() -> "Catalogue":
     return load_catalogue(asset("alerts"))
 
 
-def _load(arguments: argparse.Namespace) -> tuple["Source", "Catalogue", "Config"]:
-    from zcs_exporter.config import ConfigError, Source, load_config
+def _load(arguments: argparse.Namespace) -> tuple["Catalogue", "Config"]:
+    from zcs_exporter.config import ConfigError, load_config
     from zcs_exporter.registry import ForeignCollectorsError
 
-    source = Source(arguments.config)
     try:
         catalogue = _catalogue()
-        return source, catalogue, load_config(source, catalogue)
+        return catalogue, load_config(arguments.config, catalogue)
     except ConfigError as exc:
         raise _UnusableError("the configuration cannot be used:\n" + "\n".join(exc.faults)) from exc
     except ForeignCollectorsError as exc:
@@ -138,10 +137,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from zcs_exporter.logs import configure_logging
     from zcs_exporter.state import StateError
 
-    source, catalogue, config = _load(arguments)
+    catalogue, config = _load(arguments)
     end_log = configure_logging(config.log.level, config.log.format)
     try:
-        asyncio.run(Daemon(source, catalogue, config, Clock()).run())
+        asyncio.run(Daemon(arguments.config, catalogue, config, Clock()).run())
     except (StateError, ConfigError) as exc:
         raise _UnusableError(str(exc)) from exc
     finally:
@@ -156,7 +155,7 @@ def _once(arguments: argparse.Namespace) -> int:
     from zcs_exporter.expose.prometheus import Exposition, Format
     from zcs_exporter.survey import look_once
 
-    _, _, config = _load(arguments)
+    _, config = _load(arguments)
     clock = Clock()
     # What logs feed counts from the daemon's start; a single look has nothing to say about it.
     collectors = [each for each in build_collectors(config, real_host(config), clock) if not isinstance(each, LogFed)]
@@ -170,14 +169,14 @@ def _once(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     """Exit status 1 with one line per fault."""
-    from zcs_exporter.config import ConfigError, Source, load_config
+    from zcs_exporter.config import ConfigError, load_config
     from zcs_exporter.expose.access import check_exposure
     from zcs_exporter.expose.web_config import load_web_settings
     from zcs_exporter.snmp.secrets import SecretsError, load_secrets
 
     faults: list[str] = []
     try:
-        config = load_config(Source(arguments.config), _catalogue())
+        config = load_config(arguments.config, _catalogue())
     except ConfigError as exc:
         faults = exc.faults
     else:
@@ -187,7 +186,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
             faults += exc.faults
         for target in config.notify.snmp:
             try:
-                load_secrets(target.secrets, "2c" if target.version == "2c" else "3")
+                load_secrets(target.secrets, target.snmp_version)
             except SecretsError as exc:
                 faults.append(f"notify.snmp: {target.name}: {exc}")
     for fault in faults:
@@ -202,7 +201,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from zcs_exporter.daemon import build_collectors, real_host
     from zcs_exporter.survey import Verdict, examine, state_owner
 
-    _, _, config = _load(arguments)
+    _, config = _load(arguments)
     clock = Clock()
     host = real_host(config)
     found = asyncio.run(examine(config, build_collectors(config, host, clock), host, clock))
@@ -216,11 +215,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
     else:
         for finding in found:
-            _print_finding(finding)
+            _print_diagnosis(finding)
     return UNWELL if any(finding.verdict is Verdict.FAILS for finding in found) else OK
 
 
-def _print_finding(finding: "Finding") -> None:
+def _print_diagnosis(finding: "Diagnosis") -> None:
     print(f"{finding.verdict.value:18}{finding.subject}{': ' if finding.detail else ''}{finding.detail}")
     if finding.remedy:
         print(f"{'':18}-> {finding.remedy}")
@@ -230,7 +229,7 @@ def _alerts(arguments: argparse.Namespace) -> int:
     """Exit status 1 if an alarm stands."""
     from zcs_exporter.ask import AskError, ask_daemon
 
-    _, _, config = _load(arguments)
+    _, config = _load(arguments)
     try:
         answer = ask_daemon(config, "/api/v1/alerts")
     except AskError as exc:
@@ -249,7 +248,7 @@ def _alerts(arguments: argparse.Namespace) -> int:
 def _page(arguments: argparse.Namespace) -> int:
     from zcs_exporter.ask import AskError, page_address
 
-    _, _, config = _load(arguments)
+    _, config = _load(arguments)
     try:
         print(page_address(config))
     except AskError as exc:
@@ -260,7 +259,7 @@ def _page(arguments: argparse.Namespace) -> int:
 def _mib(arguments: argparse.Namespace) -> int:
     from zcs_exporter.snmp.mib import render_mib
 
-    _, _, config = _load(arguments)
+    _, config = _load(arguments)
     sys.stdout.write(render_mib(config.snmp.root))
     return OK
 
@@ -269,7 +268,7 @@ def _rules(arguments: argparse.Namespace) -> int:
     from zcs_exporter.alerting.policy import effective_policies
     from zcs_exporter.alerting.prometheus_rules import render_rules
 
-    _, catalogue, config = _load(arguments)
+    catalogue, config = _load(arguments)
     sys.stdout.write(render_rules(catalogue.alerts, effective_policies(catalogue.alerts, config.alerts, None)))
     return OK
 
@@ -278,7 +277,7 @@ def _trap_test(arguments: argparse.Namespace) -> int:
     """Exit status 1 if a target did not get it."""
     from zcs_exporter.trap import test_targets
 
-    _, _, config = _load(arguments)
+    _, config = _load(arguments)
     unknown = set(arguments.target) - {target.name for target in config.notify.snmp}
     if unknown:
         raise _UnusableError(f"no target {', '.join(sorted(unknown))}; notify.snmp has the names")

@@ -8,7 +8,6 @@ import difflib
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ from zcs_exporter.contract import CollectorConfig, Duration, Section
 from zcs_exporter.registry import collector_classes
 from zcs_exporter.schema import check
 from zcs_exporter.snmp.notification import DEFAULT_ROOT, Oid, parse_root
+from zcs_exporter.snmp.secrets import Version
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 DEFAULT_FILE = "/etc/zcs-exporter/config.yaml"
@@ -164,6 +164,11 @@ class SnmpTargetConfig(Section):
     max_age: Duration = 86400.0
     rate: float = Field(default=5.0, gt=0, le=1000, strict=False)
 
+    @property
+    def snmp_version(self) -> Version:
+        """The version as SNMP's own parts call it."""
+        return "2c" if self.version == "2c" else "3"
+
 
 class NotifyConfig(Section):
     """Who is told of alarms and events.
@@ -247,19 +252,6 @@ class Config(Section):
         return section
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a configuration is read from.
-
-    Attributes:
-        file: The main file; None for the default place, which may be missing.
-        overlay: Values that win over every file, as the demo and tests need.
-    """
-
-    file: str | None = None
-    overlay: Mapping[str, Any] = field(default_factory=dict)
-
-
 def config_model() -> type[Config]:
     """Return the configuration's model with a section for every collector there is."""
     sections: dict[str, Any] = {cls.name: (cls.config_class, cls.config_class()) for cls in collector_classes()}
@@ -267,8 +259,12 @@ def config_model() -> type[Config]:
     return create_model("FullConfig", __base__=Config, collectors=(collectors, collectors()))
 
 
-def load_config(source: Source, catalogue: Catalogue) -> Config:
-    """Read the file and ``conf.d/*.yaml`` beside it, in name order, later files adding to earlier ones.
+def load_config(file: str | None, catalogue: Catalogue) -> Config:
+    """Read ``file`` and ``conf.d/*.yaml`` beside it, in name order, later files adding to earlier ones.
+
+    Args:
+        file: None for the default place, which may be missing.
+        catalogue: The alerts that overrides may name.
 
     Raises:
         ConfigError: All faults of all files.
@@ -276,19 +272,19 @@ def load_config(source: Source, catalogue: Catalogue) -> Config:
     faults: list[str] = []
     merged: dict[str, Any] = {}
     lines: dict[tuple[str | int, ...], int] = {}
-    shown = source.file or DEFAULT_FILE
-    for file in _files(source):
-        data, places, problem = _parse(file)
+    shown = file or DEFAULT_FILE
+    model = config_model()
+    for part in _files(file):
+        data, places, problem = _parse(part)
         if problem is not None:
             faults.append(problem)
         elif data is not None:
-            _, wrong = check(config_model(), data, places, file)
-            faults += [*wrong, *_merge(merged, data, file)]
+            _, wrong = check(model, data, places, part)
+            faults += [*wrong, *_merge(merged, data, part)]
             lines |= places
     if faults:
         raise ConfigError(faults)
-    _merge(merged, source.overlay, "", override=True)
-    config, faults = check(config_model(), merged, lines, shown)
+    config, faults = check(model, merged, lines, shown)
     if config is not None:
         faults += _cross_check(config, catalogue, lines, shown)
     if config is None or faults:
@@ -296,9 +292,9 @@ def load_config(source: Source, catalogue: Catalogue) -> Config:
     return config
 
 
-def _files(source: Source) -> list[str]:
-    main = source.file or DEFAULT_FILE
-    if source.file is None and not os.path.exists(main):
+def _files(file: str | None) -> list[str]:
+    main = file or DEFAULT_FILE
+    if file is None and not os.path.exists(main):
         return []
     return [main, *(str(path) for path in sorted(Path(os.path.dirname(main) or ".", "conf.d").glob("*.yaml")))]
 
@@ -321,19 +317,17 @@ def _parse(file: str) -> tuple[Any, dict[tuple[str | int, ...], int], str | None
     return data, lines, None
 
 
-def _merge(
-    into: dict[str, Any], data: Mapping[str, Any], file: str, path: str = "", *, override: bool = False
-) -> list[str]:
-    """Add ``data``; lists are joined, and a value given twice is a fault unless it may override."""
+def _merge(into: dict[str, Any], data: Mapping[str, Any], file: str, path: str = "") -> list[str]:
+    """Add ``data``; lists are joined, and a value given twice is a fault."""
     faults = []
     for key, value in data.items():
         place = f"{path}.{key}".lstrip(".")
         former = into.get(key)
         if isinstance(former, dict) and isinstance(value, Mapping):
-            faults += _merge(former, value, file, place, override=override)
-        elif isinstance(former, list) and isinstance(value, list) and not override:
+            faults += _merge(former, value, file, place)
+        elif isinstance(former, list) and isinstance(value, list):
             into[key] = former + value
-        elif key in into and not override:
+        elif key in into:
             faults.append(f"{file}: {place}: already set by an earlier file; keep it in one of them")
         else:
             into[key] = _copy(value)

@@ -59,6 +59,11 @@ Evidence = tuple[EvidenceItem, ...]
 """Top entries first, ten at most."""
 
 
+def evidence_from_json(data: Sequence[Mapping[str, Any]]) -> Evidence:
+    """Return the evidence that ``dataclasses.asdict`` made plain."""
+    return tuple(EvidenceItem(EvidenceKind(item["kind"]), item["value"], item["count"]) for item in data)
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric family that a collector may publish.
@@ -352,7 +357,3 @@ class LogFed(Protocol):
     def subscriptions(self) -> Sequence[LogSubscription]:
         """Return the logs to follow; asked once at start."""
         ...
-
-
-CollectorFactory = Callable[[Any, Any, Clock], Collector]
-"""A collector class called with its configuration, the Host and a Clock."""

@@ -18,7 +18,7 @@ from zcs_exporter.alerting.evaluate import Policy
 from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.policy import effective_policies
 from zcs_exporter.blocking import BlockingCall
-from zcs_exporter.config import Config, ConfigError, Source, load_config
+from zcs_exporter.config import Config, ConfigError, load_config
 from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, LogSubscription, Reason
 from zcs_exporter.engine import Engine, Links
 from zcs_exporter.expose.http import WebServer
@@ -34,9 +34,9 @@ from zcs_exporter.runner import Runner
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.destination import Destination
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
-from zcs_exporter.snmp.secrets import SecretsError, Version, load_secrets
+from zcs_exporter.snmp.secrets import SecretsError, load_secrets
 from zcs_exporter.snmp.sender import SnmpSender
-from zcs_exporter.state import Commit, Saved, StateStore, read_saved
+from zcs_exporter.state import Commit, Saved, StateStore
 from zcs_exporter.systemd import Notifier
 from zcs_exporter.text import one_line
 
@@ -103,14 +103,13 @@ def load_targets(config: Config, identity: EngineIdentity, clock: Clock) -> tupl
     """Return the targets of a configuration, and a fault for each secrets file that cannot be used."""
     targets, faults = [], []
     for each in config.notify.snmp:
-        version: Version = "2c" if each.version == "2c" else "3"
         try:
-            secret = load_secrets(each.secrets, version)
-            destination = Destination(each.name, each.host, each.port, version, each.kind, secret)
+            secret = load_secrets(each.secrets, each.snmp_version)
+            destination = Destination(each.name, each.host, each.port, each.snmp_version, each.kind, secret)
         except (SecretsError, ValueError) as exc:
             faults.append(f"notify.snmp: {each.name}: {exc}")
             continue
-        visible = visible_kinds(config.privacy, encrypted=version == "3")
+        visible = visible_kinds(config.privacy, encrypted=each.snmp_version == "3")
         targets.append(SnmpTarget(each.name, SnmpSender(destination, identity, clock, config.snmp.root), visible))
     return targets, faults
 
@@ -119,10 +118,15 @@ class Daemon:
     """One run of the daemon, from start to stop; also what its outputs may see of it."""
 
     def __init__(
-        self, source: Source, catalogue: Catalogue, config: Config, clock: Clock, host_factory: HostFactory = real_host
+        self,
+        file: str | None,
+        catalogue: Catalogue,
+        config: Config,
+        clock: Clock,
+        host_factory: HostFactory = real_host,
     ) -> None:
-        """Prepare; ``source`` is read again at each reload."""
-        self._source = source
+        """Prepare; ``file`` is read again at each reload."""
+        self._file = file
         self._catalogue = catalogue
         self._config = config
         self._clock = clock
@@ -173,6 +177,7 @@ class Daemon:
 
         Raises:
             ConfigError: A secrets file or the web configuration cannot be used.
+            StateError: What an earlier process saved cannot be read.
         """
         # From the first moment on: the default for SIGHUP is to end the process.
         self._catch_signals()
@@ -203,7 +208,7 @@ class Daemon:
 
     async def _live(self) -> None:
         """Start up, then do what the daemon does until it is cancelled."""
-        saved = await self._store.run(read_saved)
+        saved = await self._store.load()
         if self._store.cloned_from is not None:
             log.warning("state: made on another host; what that host still had to send is kept back")
         self._identity = await self._take_identity(saved)
@@ -248,7 +253,7 @@ class Daemon:
     async def _reload(self) -> list[str]:
         assert self._web is not None  # noqa: S101 - ready
         try:
-            config = load_config(self._source, self._catalogue)
+            config = load_config(self._file, self._catalogue)
         except ConfigError as exc:
             return exc.faults
         faults = [
@@ -317,14 +322,7 @@ class Daemon:
                 collector.restore(self._engine.rows.get(collector.name, {}))
             except Exception:
                 log.exception("%s: what it saved is of no use, it begins afresh", collector.name)
-        section = config.collector(collector.name)
-        return Runner(
-            collector,
-            section.interval or collector.interval,
-            required=section.enabled is True,
-            clock=self._clock,
-            deliver=self._engine.deliver,
-        )
+        return Runner.configured(collector, config.collector(collector.name), self._clock, self._engine.deliver)
 
     def _logs(
         self, runners: Sequence[Runner], subscriptions: Mapping[str, Sequence[LogSubscription]]

@@ -193,13 +193,7 @@ class Engine:
         if not self._baseline_taken:
             events = [*events, *self._baseline(snapshot, complete=complete)]
         for event in events:
-            try:
-                rule = self._catalogue.event(event.name)
-            except KeyError:
-                self._bug(event.name, "a collector told of an event that no file in alerts/ declares")
-                continue
-            number = self._number()
-            self._said[number] = event_message(rule, event, self._event_id(number), self._hostname)
+            self._say_event(event)
 
     def _baseline(self, snapshot: Snapshot, *, complete: bool) -> list[Event]:
         """Until the first complete round of a first start, gather what is already true; then tell it in one event."""
@@ -218,9 +212,18 @@ class Engine:
         targets, self._newcomers = self._newcomers, ()
         standing = self.evaluator.active()
         if targets and standing:
-            number = self._number()
-            rule, notice = self._catalogue.event(BASELINE_EVENT), self._notice(standing, now)
-            self._said[number] = event_message(rule, notice, self._event_id(number), self._hostname)
+            self._say_event(self._notice(standing, now), targets)
+
+    def _say_event(self, event: Event, targets: tuple[str, ...] = ()) -> None:
+        """Have an event sent to these targets, or to all."""
+        try:
+            rule = self._catalogue.event(event.name)
+        except KeyError:
+            self._bug(event.name, "a collector told of an event that no file in alerts/ declares")
+            return
+        number = self._number()
+        self._said[number] = event_message(rule, event, self._event_id(number), self._hostname)
+        if targets:
             self._for_newcomers[number] = targets
 
     def _notice(self, alarms: Sequence[Alarm], now: float) -> Event:

@@ -10,6 +10,7 @@ from zcs_exporter.contract import (
     Clock,
     CollectError,
     Collector,
+    CollectorConfig,
     Event,
     Finding,
     LogFed,
@@ -127,6 +128,14 @@ class Runner:
         self._deliver = deliver
         self._lines = asyncio.Event()
         self._bug: str | None = None
+
+    @classmethod
+    def configured(
+        cls, collector: Collector, section: CollectorConfig, clock: Clock, deliver: Callable[[str, Outcome], None]
+    ) -> "Runner":
+        """Return the runner of a collector as its section of the configuration wants it."""
+        interval = section.interval or collector.interval
+        return cls(collector, interval, required=section.enabled is True, clock=clock, deliver=deliver)
 
     def wake(self) -> None:
         """Say that one of its logs had lines."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock, Collector, LogFed
 from zcs_exporter.hostio import Host
-from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
+from zcs_exporter.runner import Runner, new_reading, next_reading
 from zcs_exporter.selfmetrics import collector_samples
 from zcs_exporter.snapshot import Snapshot, vet
 from zcs_exporter.tail import LogTail
@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One line of the doctor's report.
 
     Attributes:
@@ -48,15 +48,8 @@ class Finding:
 
 async def look_once(config: Config, collectors: Sequence[Collector], clock: Clock) -> Snapshot:
     """Run one round of each collector, all at once, and return the snapshot."""
-    outcomes: dict[str, Outcome] = {}
     runners = [
-        Runner(
-            collector,
-            config.collector(collector.name).interval or collector.interval,
-            required=config.collector(collector.name).enabled is True,
-            clock=clock,
-            deliver=outcomes.__setitem__,
-        )
+        Runner.configured(collector, config.collector(collector.name), clock, lambda _name, _outcome: None)
         for collector in collectors
     ]
     found = await asyncio.gather(*(runner.attempt() for runner in runners))
@@ -67,26 +60,26 @@ async def look_once(config: Config, collectors: Sequence[Collector], clock: Cloc
     return Snapshot(1, clock.wall(), readings, vet(collector_samples(readings)).samples)
 
 
-def examine_log(host: Host, path: str, clock: Clock) -> Finding:
+def examine_log(host: Host, path: str, clock: Clock) -> Diagnosis:
     """Return whether a log can be followed."""
     tail = LogTail(host, path, None, clock)
     try:
         tail.read()
         if tail.problem is not None:
-            return Finding(path, Verdict.FAILS, str(tail.problem), tail.problem.remedy)
+            return Diagnosis(path, Verdict.FAILS, str(tail.problem), tail.problem.remedy)
         if not tail.exists:
-            return Finding(path, Verdict.ABSENT)
+            return Diagnosis(path, Verdict.ABSENT)
         size = host.stat(path).st_size
     except OSError as exc:
-        return Finding(path, Verdict.FAILS, exc.strerror or str(exc))
+        return Diagnosis(path, Verdict.FAILS, exc.strerror or str(exc))
     finally:
         tail.close()
     if size > UNROTATED:
         detail = f"{size / (1 << 30):.1f} GiB without rotation"
-        return Finding(
+        return Diagnosis(
             path, Verdict.PARTLY, detail, "see that logrotate, or mailboxd for its own logs, rotates it daily"
         )
-    return Finding(path, Verdict.WORKS)
+    return Diagnosis(path, Verdict.WORKS)
 
 
 def state_owner(directory: str) -> int | None:
@@ -97,32 +90,32 @@ def state_owner(directory: str) -> int | None:
         return None
 
 
-def examine_state(directory: str) -> Finding:
+def examine_state(directory: str) -> Diagnosis:
     """Return whether the state directory could be used by this user, without touching it."""
     where = directory
     while not os.path.exists(where) and where != "/":
         where = os.path.dirname(where)
     if os.path.isdir(where) and os.access(where, os.W_OK | os.X_OK):
-        return Finding(f"state in {directory}", Verdict.WORKS)
+        return Diagnosis(f"state in {directory}", Verdict.WORKS)
     remedy = f"install -d -m 700 -o zcs-exporter {directory}, or set state.directory"
-    return Finding(f"state in {directory}", Verdict.FAILS, f"{where} is not writable for uid {os.geteuid()}", remedy)
+    return Diagnosis(f"state in {directory}", Verdict.FAILS, f"{where} is not writable for uid {os.geteuid()}", remedy)
 
 
-async def examine(config: Config, collectors: Sequence[Collector], host: Host, clock: Clock) -> list[Finding]:
+async def examine(config: Config, collectors: Sequence[Collector], host: Host, clock: Clock) -> list[Diagnosis]:
     """Return how every collector and every log fares, and the state directory."""
     snapshot = await look_once(config, collectors, clock)
     found = []
     for reading in snapshot.readings.values():
         if reading.failure is not None:
-            found.append(Finding(reading.collector, Verdict.FAILS, reading.failure.message, reading.failure.remedy))
+            found.append(Diagnosis(reading.collector, Verdict.FAILS, reading.failure.message, reading.failure.remedy))
         elif not reading.present:
-            found.append(Finding(reading.collector, Verdict.ABSENT, reading.absent_because))
+            found.append(Diagnosis(reading.collector, Verdict.ABSENT, reading.absent_because))
         elif reading.shortfalls:
             found += [
-                Finding(reading.collector, Verdict.PARTLY, each.message, each.remedy) for each in reading.shortfalls
+                Diagnosis(reading.collector, Verdict.PARTLY, each.message, each.remedy) for each in reading.shortfalls
             ]
         else:
-            found.append(Finding(reading.collector, Verdict.WORKS, f"{len(reading.samples)} series"))
+            found.append(Diagnosis(reading.collector, Verdict.WORKS, f"{len(reading.samples)} series"))
     paths = {
         each.path for collector in collectors if isinstance(collector, LogFed) for each in collector.subscriptions()
     }

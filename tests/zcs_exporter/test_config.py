@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
-from zcs_exporter.config import ConfigError, Source, load_config
+from zcs_exporter.config import ConfigError, load_config
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 CATALOGUE = load_catalogue(asset("alerts"))
@@ -88,7 +88,7 @@ BROKEN = {
 def load(tmp_path: Path, text: str | bytes) -> object:
     file = tmp_path / "config.yaml"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return load_config(Source(str(file)), CATALOGUE)
+    return load_config(str(file), CATALOGUE)
 
 
 def faults(tmp_path: Path, text: str | bytes) -> list[str]:
@@ -127,12 +127,12 @@ def test_what_is_not_a_text_of_ours_is_refused(tmp_path: Path, content: bytes, e
 def test_a_file_that_is_missing_or_a_directory_is_named(tmp_path: Path) -> None:
     for file in (tmp_path / "missing.yaml", tmp_path):
         with pytest.raises(ConfigError) as caught:
-            load_config(Source(str(file)), CATALOGUE)
+            load_config(str(file), CATALOGUE)
         assert caught.value.faults[0].startswith(str(file))
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
-    config = load_config(Source(str(tmp_path / "config.yaml")), CATALOGUE) if load(tmp_path, "") else None
+    config = load_config(str(tmp_path / "config.yaml"), CATALOGUE) if load(tmp_path, "") else None
 
     assert config is not None
     assert config.web.listen == "127.0.0.1:10741"
@@ -163,7 +163,7 @@ snmp: {root_oid: null}
 snmp_agent: {enabled: false, listen: 127.0.0.1:1161}
 """
     load(tmp_path, text)
-    config = load_config(Source(str(tmp_path / "config.yaml")), CATALOGUE)
+    config = load_config(str(tmp_path / "config.yaml"), CATALOGUE)
 
     assert config.alerts.overrides["ZcsQueueHold"].off is True
     assert config.alerts.overrides["ZcsFilesystemFull"].hold == 300
@@ -176,7 +176,7 @@ def test_files_of_conf_d_are_added_in_name_order(tmp_path: Path) -> None:
     (tmp_path / "conf.d" / "10.yaml").write_text("log: {level: debug}")
     (tmp_path / "config.yaml").write_text("notify: {snmp: [{name: a, host: h, secrets: /s}]}")
 
-    config = load_config(Source(str(tmp_path / "config.yaml")), CATALOGUE)
+    config = load_config(str(tmp_path / "config.yaml"), CATALOGUE)
 
     assert [target.name for target in config.notify.snmp] == ["a", "b"]
     assert config.log.level == "debug"
@@ -189,14 +189,6 @@ def test_a_value_given_in_two_files_is_a_fault_that_names_the_second(tmp_path: P
     found = faults(tmp_path, "log: {level: info}")
 
     assert found == [f"{tmp_path}/conf.d/10.yaml: log.level: already set by an earlier file; keep it in one of them"]
-
-
-def test_an_overlay_wins_over_every_file(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("log: {level: info}")
-
-    config = load_config(Source(str(tmp_path / "config.yaml"), {"log": {"level": "error"}}), CATALOGUE)
-
-    assert config.log.level == "error"
 
 
 @settings(max_examples=10_000, deadline=None)

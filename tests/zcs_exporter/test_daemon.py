@@ -17,7 +17,7 @@ from fakes import FakeHost
 from zcs_exporter import daemon as daemon_module
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
-from zcs_exporter.config import Source, load_config
+from zcs_exporter.config import load_config
 from zcs_exporter.contract import Clock
 from zcs_exporter.daemon import Daemon
 from zcs_exporter.hostio import Host
@@ -50,7 +50,7 @@ class Scene:
         """Run the daemon and ``story`` beside it, then stop the daemon as SIGTERM does."""
 
         async def whole() -> None:
-            source = Source(str(self.file))
+            source = str(self.file)
             daemon = Daemon(source, CATALOGUE, load_config(source, CATALOGUE), Clock(), lambda _: host or self.host)
             running = asyncio.create_task(daemon.run())
             try:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from zcs_exporter.alerting.model import AlertRule, Severity
-from zcs_exporter.contract import Evidence, EvidenceItem, EvidenceKind
+from zcs_exporter.contract import Evidence, evidence_from_json
 
 Labels = tuple[tuple[str, str], ...]
 """Label pairs, sorted by name."""
@@ -93,7 +93,7 @@ class Alarm:
             "states": {Severity[name]: SeverityState(**state) for name, state in data["states"].items()},
             "severity": Severity[data["severity"]],
             "offenders": frozenset(data["offenders"]),
-            "evidence": tuple(EvidenceItem(EvidenceKind(i["kind"]), i["value"], i["count"]) for i in data["evidence"]),
+            "evidence": evidence_from_json(data["evidence"]),
         }
         return cls(**{**data, **decoded})
 

@@ -47,7 +47,7 @@ def render_rules(rules: Sequence[AlertRule], policies: Mapping[str, Policy] | No
 
 def render_tests(rules: Sequence[AlertRule]) -> str:
     """Return a ``promtool test rules`` file that proves every example of every alert."""
-    tests = [test for rule in rules for example in rule.examples for test in _tests(rule, example)]
+    tests = [_test(rule, example) for rule in rules for example in rule.examples]
     return _HEADER + _dump(
         {"rule_files": [RULES_FILE], "evaluation_interval": _prometheus_duration(STEP), "tests": tests}
     )
@@ -140,7 +140,7 @@ def _template(rule: AlertRule, text: str) -> str:
     return re.sub(r"\{(\w+)\}", replace, text)
 
 
-def _tests(rule: AlertRule, example: Example) -> Iterator[dict[str, Any]]:
+def _test(rule: AlertRule, example: Example) -> dict[str, Any]:
     inputs = {name: (value, example.labels) for name, value in example.values.items()}
     steps, all_steps = series_end(rule) // STEP, max(moment for moment, _ in checkpoints(rule, example)) // STEP
     series = [
@@ -150,7 +150,7 @@ def _tests(rule: AlertRule, example: Example) -> Iterator[dict[str, Any]]:
     for severity, threshold in rule.defaults.items():
         labels = {"alert": rule.name, "severity": severity.name.lower()} | TARGET
         series.append({"series": _selector(THRESHOLD.name, labels), "values": f"{threshold}+0x{all_steps}"})
-    yield {
+    return {
         "name": f"{rule.name} {example.fires} at {', '.join(f'{value:g}' for value in example.values.values())}",
         "interval": _prometheus_duration(STEP),
         "input_series": series,

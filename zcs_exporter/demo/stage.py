@@ -11,7 +11,7 @@ from typing import Any
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.ask import base_address, page_address
 from zcs_exporter.assets import asset
-from zcs_exporter.config import Config, Source, load_config
+from zcs_exporter.config import Config, load_config
 from zcs_exporter.contract import Clock
 from zcs_exporter.daemon import Daemon
 from zcs_exporter.demo.host import DemoHost
@@ -65,7 +65,7 @@ class Stage:
         senders = [Sender(secret) for secret in write_secrets(self._directory).values()]
         async with TrapListener("127.0.0.1", 0, senders, self._clock) as listener:
             catalogue = load_catalogue(asset("alerts"))
-            source = Source(write_settings(self._directory, root, self._port, listener.port))
+            source = write_settings(self._directory, root, self._port, listener.port)
             self.config = load_config(source, catalogue)
             self.daemon = Daemon(
                 source,

@@ -8,7 +8,7 @@ from typing import Any
 from zcs_exporter.alerting.alarm import Alarm, Change, Transition
 from zcs_exporter.alerting.model import AlertRule, EventRule, Family, Severity, Unit, Urgency, placeholders
 from zcs_exporter.alerting.wording import fill, format_value
-from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind
+from zcs_exporter.contract import Event, Evidence, evidence_from_json
 from zcs_exporter.text import one_line
 
 
@@ -75,15 +75,14 @@ class Message:
             "change": Change(data["change"]) if data["change"] else None,
             "severity": Severity(data["severity"]),
             "urgency": Urgency(data["urgency"]),
-            "evidence": tuple(EvidenceItem(EvidenceKind(i["kind"]), i["value"], i["count"]) for i in data["evidence"]),
+            "evidence": evidence_from_json(data["evidence"]),
         }
         return cls(**{**data, **decoded})
 
 
 def alarm_text(rule: AlertRule, alarm: Alarm, host: str) -> str:
     """Return the rule's summary with the alarm's labels and value."""
-    value = "" if alarm.value is None else format_value(alarm.value, rule.unit)
-    return fill(rule.summary, dict(alarm.labels), value, host)
+    return fill(rule.summary, dict(alarm.labels), _shown(alarm.value, rule.unit), host)
 
 
 def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Message:
@@ -107,8 +106,8 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
         object=_object(rule, alarm),
         severity=told.severity,
         urgency=rule.urgency_of(alarm.severity),
-        value="" if alarm.value is None else format_value(alarm.value, rule.unit),
-        threshold="" if alarm.threshold is None else format_value(alarm.threshold, rule.unit),
+        value=_shown(alarm.value, rule.unit),
+        threshold=_shown(alarm.threshold, rule.unit),
         alarm_id=alarm.alarm_id,
         count=alarm.count,
         subject=fill(rule.subject or "", dict(alarm.labels), _subject_value(rule.unit, alarm), host),
@@ -133,6 +132,10 @@ def event_message(rule: EventRule, event: Event, event_id: str, host: str) -> Me
         subject=fill(rule.subject or "", labels, "", host),
         evidence=event.evidence,
     )
+
+
+def _shown(value: float | None, unit: Unit) -> str:
+    return "" if value is None else format_value(value, unit)
 
 
 def _object(rule: AlertRule, alarm: Alarm) -> str:

@@ -19,7 +19,7 @@ from collectors.formats.syslog_prefix import parse_syslog_prefix
 from collectors.jvm_state import make_plan, state_from_hsperfdata
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
-from zcs_exporter.config import Source, load_config
+from zcs_exporter.config import load_config
 from zcs_exporter.contract import Finding, LogFed, Sample, Shortfall
 from zcs_exporter.daemon import build_collectors
 from zcs_exporter.demo.database import Database
@@ -52,7 +52,7 @@ def test_every_collector_finds_a_healthy_host_and_misses_nothing(tmp_path: Path,
     world = World(root, manual.clock)
     catalogue = load_catalogue(asset("alerts"))
     write_secrets(str(tmp_path))
-    config = load_config(Source(write_settings(str(tmp_path), root, 10741, 10162)), catalogue)
+    config = load_config(write_settings(str(tmp_path), root, 10741, 10162), catalogue)
     host = DemoHost(root, config.host.zimbra_home, world.volumes, world.database)
     found: list[Finding] = []
     for collector in build_collectors(config, host, manual.clock):
@@ -216,7 +216,7 @@ def test_a_port_that_is_taken_is_replaced_by_a_free_one() -> None:
 def test_the_configuration_shortens_times_and_changes_no_threshold(tmp_path: Path) -> None:
     catalogue = load_catalogue(asset("alerts"))
     write_secrets(str(tmp_path))
-    config = load_config(Source(write_settings(str(tmp_path), str(tmp_path), 10741, 10162)), catalogue)
+    config = load_config(write_settings(str(tmp_path), str(tmp_path), 10741, 10162), catalogue)
     assert config.alerts.overrides.keys() >= {incident.alert for incident in INCIDENTS}
     assert all(o.warning is None and o.critical is None and not o.off for o in config.alerts.overrides.values())
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("v3.secret", "v2c.secret")] == ["0o600"] * 2
