@@ -37,8 +37,6 @@ from collectors.formats.audit_log import (
     read_entry,
     sort_audit_lines,
 )
-from collectors.formats.log_time import LogTime
-from collectors.formats.syslog_prefix import SyslogPrefix, parse_syslog_prefix
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,
@@ -53,6 +51,8 @@ from zcs_exporter.contract import (
     Shortfall,
 )
 from zcs_exporter.hostio import Host
+from zcs_exporter.log_time import LogTime
+from zcs_exporter.syslog_prefix import SyslogPrefix, parse_syslog_prefix
 
 _SITE_SECONDS = 15.0
 
@@ -149,8 +149,12 @@ class AuthCollector:
             raise CollectError(first.reason, first.message, first.remedy)
         findings: list[Finding] = [auth_metrics.WINDOW_SECONDS.sample(site.window_seconds), *site.shortfalls]
         if self._followed:
-            findings += self._counted(site)
+            findings += self.counted()
         return findings
+
+    def counted(self) -> Sequence[Finding]:
+        """Return totals, windows and events as the lines so far tell them."""
+        return list(self._counted(self._known_site()))
 
     def _counted(self, site: Site) -> Iterator[Finding]:
         now = self._clock.wall()

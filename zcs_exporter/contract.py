@@ -7,11 +7,12 @@ seconds, sizes integer bytes, ratios 0 to 1, and times seconds since the epoch, 
 
 import errno
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -25,6 +26,7 @@ class Kind(StrEnum):
     GAUGE = "gauge"
     COUNTER = "counter"
     SUMMARY = "summary"
+    HISTOGRAM = "histogram"
     UNTYPED = "untyped"
 
 
@@ -76,6 +78,7 @@ class Metric:
         max_series: More series than this are dropped and counted.
         prefix_only: ``name`` is a prefix whose rest is only known at run time, as for
             ``mysql_global_status_*``; samples come from ``named(suffix)``.
+        buckets: Upper bounds of a histogram, rising, without infinity; its samples come from ``Histogram``.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Metric:
     labels: tuple[str, ...] = ()
     max_series: int = 200
     prefix_only: bool = False
+    buckets: tuple[float, ...] = ()
     declared_as: "Metric | None" = field(default=None, compare=False, repr=False)
 
     def sample(self, value: float, *, suffix: str = "", evidence: Evidence = (), **labels: str) -> "Sample":
@@ -138,10 +142,62 @@ class Sample:
     value: float
     suffix: str = ""
     evidence: Evidence = ()
+    bound: str = ""
+    """Upper bound of a histogram's bucket, as the label ``le`` has it."""
+
+    def label_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the names and values of all labels, a bucket's ``le`` last."""
+        pairs = tuple(zip(self.metric.labels, self.labels, strict=True))
+        return (*pairs, ("le", self.bound)) if self.bound else pairs
 
     def label_map(self) -> dict[str, str]:
         """Return the labels as a new dictionary."""
-        return dict(zip(self.metric.labels, self.labels, strict=True))
+        return dict(self.label_pairs())
+
+
+class Histogram:
+    """Counts observations into the buckets of a metric of that kind, by label values; it survives a restart."""
+
+    def __init__(self, metric: Metric) -> None:
+        """Start empty."""
+        self._metric = metric
+        self._bounds = metric.buckets
+        self._names = (*(f"{bound:g}" for bound in metric.buckets), "+Inf")
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+
+    def begin(self, *labels: str) -> None:
+        """Publish a series that has no observation yet."""
+        if labels not in self._counts:
+            self._counts[labels] = [0] * len(self._names)
+            self._sums[labels] = 0.0
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Count one observation; ``labels`` in the order of the metric's."""
+        self.begin(*labels)
+        self._counts[labels][bisect_left(self._bounds, value)] += 1
+        self._sums[labels] += value
+
+    def samples(self) -> "Iterator[Sample]":
+        """Yield cumulative buckets, sum and count of every series."""
+        for labels, counts in self._counts.items():
+            total = 0
+            for name, count in zip(self._names, counts, strict=True):
+                total += count
+                yield Sample(self._metric, labels, total, "_bucket", bound=name)
+            yield Sample(self._metric, labels, self._sums[labels], "_sum")
+            yield Sample(self._metric, labels, total, "_count")
+
+    def save(self) -> list[list[Any]]:
+        """Return the state as plain JSON data."""
+        return [[list(labels), counts, self._sums[labels]] for labels, counts in self._counts.items()]
+
+    def restore(self, saved: Sequence[Sequence[Any]]) -> None:
+        """Take over what ``save`` gave; series of other buckets than today's begin afresh."""
+        for labels, counts, total in saved:
+            if len(counts) == len(self._names):
+                self._counts[tuple(labels)] = list(counts)
+                self._sums[tuple(labels)] = total
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +214,54 @@ class Event:
     at: float
     labels: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence = ()
+
+
+class Grade(StrEnum):
+    """How much a record matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+RECORD_FIELDS: Mapping[str, EvidenceKind] = {
+    **dict.fromkeys(("account", "admin", "sender", "recipient"), EvidenceKind.ACCOUNT),
+    "domain": EvidenceKind.DOMAIN,
+    **dict.fromkeys(("address", "oip", "claimed"), EvidenceKind.ADDRESS),
+    **dict.fromkeys(
+        ("protocol", "reason", "check", "count", "cid", "soapId", "messageId", "queueId", "component", "exception",
+         "command", "program", "object", "until", "text"),
+        EvidenceKind.TEXT,
+    ),
+}  # fmt: skip
+"""The names that a record may use, and what each of them gives away. ``text`` is for words of our own, never a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something in the logs worth a structured event; unlike an ``Event`` it notifies nobody.
+
+    It is told for lines that are over, too: yesterday's attack raises no alarm, and is found here.
+
+    Attributes:
+        kind: What happened, a word of a closed set such as ``login_failed``.
+        at: When, in seconds since the epoch, by the line's own time.
+        fields: Who, where and what, by the names in ``RECORD_FIELDS``; printable and short, whatever was passed in.
+        log: Path of the log on the host; empty where no single line tells it.
+        offset: Position of the line in its file; None where it is not known.
+    """
+
+    kind: str
+    at: float
+    grade: Grade = Grade.INFO
+    fields: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+    offset: int | None = None
+
+    def __post_init__(self) -> None:
+        if strange := self.fields.keys() - RECORD_FIELDS.keys():
+            raise TypeError(f"{self.kind}: not a field of a record: {', '.join(sorted(strange))}")
+        object.__setattr__(self, "fields", {name: one_line(value) for name, value in self.fields.items() if value})
 
 
 class Reason(StrEnum):
@@ -184,7 +288,7 @@ class Shortfall:
     remedy: str = ""
 
 
-Finding = Sample | Event | Shortfall
+Finding = Sample | Event | Record | Shortfall
 
 
 class CollectError(Exception):
@@ -350,10 +454,91 @@ class LogSubscription:
     feed: Callable[[LogBlock], None]
 
 
+class SyslogLine(NamedTuple):
+    """One line of a syslog file, from a program of this host.
+
+    Attributes:
+        at: When it was written, in seconds since the epoch; None if there is no such time.
+        program: Such as ``postfix/smtps/smtpd``.
+        pid: Empty where the program does not say.
+        message: Everything after the prefix.
+    """
+
+    at: int | None
+    program: bytes
+    pid: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SyslogBlock:
+    """Lines of one syslog file that a collector wished for, in order.
+
+    Attributes:
+        path: The log's name on the host.
+        lines: Those of the programs wished for; a few more than the wishes name may be among them.
+        live: As in ``LogBlock``.
+        source: The block they stood in.
+    """
+
+    path: str
+    lines: Sequence[SyslogLine]
+    live: bool
+    source: LogBlock
+
+    def offset(self, line: SyslogLine) -> int | None:
+        """Return where a line's message stands in its file; for the few lines that are recorded."""
+        found = self.source.data.find(b": " + line.message + b"\n")
+        return None if found < 0 else self.source.offset + self.source.data.rfind(b"\n", 0, found) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class SyslogSubscription:
+    """A collector's wish to see what programs of this host write to a syslog file.
+
+    All wishes of all collectors are one regular expression, run once over each block, so a line that
+    nobody wishes costs next to nothing. Lines of other hosts, and of text that only looks like a prefix,
+    never arrive.
+
+    Attributes:
+        path: The log's name on the host.
+        wishes: By regular expression for the whole name of a program, one for the start of its messages; ``b""``
+            for all of them. Neither may have groups that capture.
+        feed: Called on the event loop with each block that has such lines; must be quick and must not raise.
+    """
+
+    path: str
+    wishes: Mapping[bytes, bytes]
+    feed: Callable[[SyslogBlock], None]
+
+
+Subscription = LogSubscription | SyslogSubscription
+
+
 @runtime_checkable
 class LogFed(Protocol):
     """A collector that reads logs; ``collect`` runs within a second of new lines as well as on its interval."""
 
-    def subscriptions(self) -> Sequence[LogSubscription]:
+    def subscriptions(self) -> Sequence[Subscription]:
         """Return the logs to follow; asked once at start."""
+        ...
+
+    def counted(self) -> Sequence[Finding]:
+        """Return what the lines fed so far come to: counters, events, and the records since the last call.
+
+        It looks at nothing on the host, so old logs can be read anywhere; ``collect`` returns this
+        beside what it sees on the host.
+        """
+        ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A collector that must tell by itself what was an attack or a fault, since it is over: in records."""
+
+    def take_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
+        """Take the effective thresholds: by alert name, then ``warning`` or ``critical``.
+
+        Called before any line is fed, and again whenever they change.
+        """
         ...

@@ -9,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.policy import effective_policies
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import Config, ConfigError, load_config
-from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, LogSubscription, Reason
+from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, Reason, Record, Subscription
 from zcs_exporter.engine import Engine, Links
 from zcs_exporter.expose.http import WebServer
 from zcs_exporter.follow import Followers, LogFollower
@@ -37,6 +38,7 @@ from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_
 from zcs_exporter.snmp.secrets import SecretsError, load_secrets
 from zcs_exporter.snmp.sender import SnmpSender
 from zcs_exporter.state import Commit, Saved, StateStore
+from zcs_exporter.syslog import log_host_names
 from zcs_exporter.systemd import Notifier
 from zcs_exporter.text import one_line
 
@@ -60,6 +62,9 @@ HALT_PATIENCE = 0.5
 SETTINGS_PATIENCE = 5.0
 """Seconds to wait for ZCS's directory."""
 
+RECORDS = 1000
+"""Structured events that outputs can show."""
+
 HostFactory = Callable[[Config], Host]
 
 
@@ -69,15 +74,30 @@ def real_host(config: Config) -> Host:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What the host says of itself.
+
+    Attributes:
+        localconfig: ZCS's settings; None where they cannot be read.
+        hostname: ``zimbra_server_hostname``, else the system's name.
+        log_names: The names that syslog may give this host.
+    """
+
+    localconfig: Localconfig | None
+    hostname: str
+    log_names: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What is made anew for each configuration."""
 
     config: Config
     collectors: Sequence[Collector]
-    subscriptions: Mapping[str, Sequence[LogSubscription]]
+    subscriptions: Mapping[str, Sequence[Subscription]]
     targets: Sequence[SnmpTarget]
     policies: Mapping[str, Policy]
-    hostname: str
+    settings: HostSettings
 
 
 def build_collectors(config: Config, host: Host, clock: Clock) -> list[Collector]:
@@ -91,12 +111,13 @@ def _wake(runners: Sequence[Runner]) -> None:
         runner.wake()
 
 
-def host_settings(host: Host) -> tuple[Localconfig | None, str]:
-    """Return ZCS's settings, where they can be read, and the name of this server."""
+def host_settings(host: Host) -> HostSettings:
+    """Read what the host says of itself."""
     settings = None
     with contextlib.suppress(OSError, CollectError):
         settings = host.zcs.localconfig()
-    return settings, one_line((settings and settings.get("zimbra_server_hostname")) or socket.gethostname(), 253)
+    name = (settings and settings.get("zimbra_server_hostname")) or socket.gethostname()
+    return HostSettings(settings, one_line(name, 253), log_host_names(host))
 
 
 def load_targets(config: Config, identity: EngineIdentity, clock: Clock) -> tuple[list[SnmpTarget], list[str]]:
@@ -134,6 +155,7 @@ class Daemon:
         self._store = StateStore(config.state.directory)
         self._systemd = Notifier(os.environ, lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
         self._followers = Followers()
+        self._records: deque[Record] = deque(maxlen=RECORDS)
         self._settings = BlockingCall("reading ZCS's settings")
         self._runners: list[asyncio.Task[None]] = []
         self._web: WebServer | None = None
@@ -217,6 +239,7 @@ class Daemon:
             targets=self._dispatcher.names,
             enqueue=self._dispatcher.enqueue,
             positions=self._followers.positions,
+            record=self._records.extend,
             sources=(self._followers.samples, self._dispatcher.samples),
         )
         self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
@@ -287,22 +310,22 @@ class Daemon:
         """
         collectors = build_collectors(config, self._host, self._clock)
 
-        def look() -> tuple[Localconfig | None, str, dict[str, Sequence[LogSubscription]]]:
+        def look() -> tuple[HostSettings, dict[str, Sequence[Subscription]]]:
             log_fed = {each.name: each.subscriptions() for each in collectors if isinstance(each, LogFed)}
-            return *host_settings(self._host), log_fed
+            return host_settings(self._host), log_fed
 
         try:
             async with asyncio.timeout(SETTINGS_PATIENCE):
-                settings, hostname, subscriptions = await self._settings(look)
+                settings, subscriptions = await self._settings(look)
         except TimeoutError as exc:
             text = f"{config.host.zimbra_home} has not answered for {SETTINGS_PATIENCE:g} s"
             raise CollectError(Reason.TIMEOUT, text) from exc
-        policies = effective_policies(self._catalogue.alerts, config.alerts, settings)
-        return Parts(config, collectors, subscriptions, targets, policies, hostname)
+        policies = effective_policies(self._catalogue.alerts, config.alerts, settings.localconfig)
+        return Parts(config, collectors, subscriptions, targets, policies, settings)
 
     async def _begin(self, parts: Parts) -> None:
         """Put the parts to work, going on where the former ones or an earlier process stopped."""
-        self._config, self.hostname = parts.config, parts.hostname
+        self._config, self.hostname = parts.config, parts.settings.hostname
         each_pace = {
             each.name: Pace(each.max_age, each.rate, heartbeat=parts.config.notify.heartbeat)
             for each in parts.config.notify.snmp
@@ -310,8 +333,8 @@ class Daemon:
         await self._dispatcher.use([(target, each_pace[target.name]) for target in parts.targets])
         self._engine.welcome(self._dispatcher.newcomers())
         runners = [self._runner(collector, parts.config) for collector in parts.collectors]
-        self._engine.adopt(runners, parts.policies, parts.hostname)
-        self._followers.start(self._logs(runners, parts.subscriptions))
+        self._engine.adopt(runners, parts.policies, self.hostname)
+        self._followers.start(self._logs(runners, parts))
         self._runners = [
             asyncio.create_task(runner.run(), name=f"collect {runner.collector.name}") for runner in runners
         ]
@@ -324,22 +347,21 @@ class Daemon:
                 log.exception("%s: what it saved is of no use, it begins afresh", collector.name)
         return Runner.configured(collector, config.collector(collector.name), self._clock, self._engine.deliver)
 
-    def _logs(
-        self, runners: Sequence[Runner], subscriptions: Mapping[str, Sequence[LogSubscription]]
-    ) -> list[LogFollower]:
+    def _logs(self, runners: Sequence[Runner], parts: Parts) -> list[LogFollower]:
         """Return a follower for each log, whoever reads it."""
-        readers: dict[str, list[tuple[LogSubscription, Runner]]] = {}
+        readers: dict[str, list[tuple[Subscription, Runner]]] = {}
         for runner in runners:
-            for each in subscriptions.get(runner.collector.name, ()):
+            for each in parts.subscriptions.get(runner.collector.name, ()):
                 readers.setdefault(each.path, []).append((each, runner))
         return [
             LogFollower(
                 self._host,
                 path,
                 self._engine.positions.get(path),
-                [subscription.feed for subscription, _ in found],
+                [subscription for subscription, _ in found],
                 partial(_wake, [runner for _, runner in found]),
                 self._clock,
+                parts.settings.log_names,
             )
             for path, found in readers.items()
         ]
@@ -443,9 +465,11 @@ class Daemon:
             await asyncio.sleep(SETTINGS_INTERVAL)
             with contextlib.suppress(CollectError, TimeoutError):
                 async with asyncio.timeout(SETTINGS_PATIENCE):
-                    settings, _ = await self._settings(lambda: host_settings(self._host))
-                if settings is not None:
-                    self._engine.set_policies(effective_policies(self._catalogue.alerts, self._config.alerts, settings))
+                    settings = await self._settings(lambda: host_settings(self._host))
+                self._followers.rename(settings.log_names)
+                if settings.localconfig is not None:
+                    policies = effective_policies(self._catalogue.alerts, self._config.alerts, settings.localconfig)
+                    self._engine.set_policies(policies)
 
     async def _watchdog(self) -> None:
         """Tell systemd that we live, as long as the engine takes turns."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
 from zcs_exporter.alerting.model import Catalogue
-from zcs_exporter.alerting.policy import threshold_samples
-from zcs_exporter.contract import Clock, Durable, Event, EvidenceItem, EvidenceKind, Sample
+from zcs_exporter.alerting.policy import plain_thresholds, threshold_samples
+from zcs_exporter.contract import Clock, Durable, Event, EvidenceItem, EvidenceKind, Judging, Record, Sample
 from zcs_exporter.notify.message import Message, MessageKind, alarm_message, alarm_text, event_message
 from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
 from zcs_exporter.selfmetrics import STATE_WRITABLE, alarm_samples, collector_samples
@@ -47,12 +47,14 @@ class Links:
         targets: Names the targets that must get a message.
         enqueue: Takes deliveries once they are on disk.
         positions: Gives the log positions that changed since the last call.
+        record: Takes structured events once what caused them is on disk.
         sources: Each gives samples about one part of the daemon.
     """
 
     targets: Callable[[Message], tuple[str, ...]]
     enqueue: Callable[[Sequence[Delivery]], None]
     positions: Callable[[], Mapping[str, str]]
+    record: Callable[[Sequence[Record]], None]
     sources: Sequence[Callable[[], Iterable[Sample]]] = ()
 
 
@@ -106,7 +108,7 @@ class Engine:
     def adopt(self, runners: Sequence[Runner], policies: Mapping[str, Policy], hostname: str) -> None:
         """Take over a configuration: its collectors, thresholds and the host's name in messages."""
         self._runners = {runner.collector.name: runner for runner in runners}
-        self._policies = policies
+        self.set_policies(policies)
         self._hostname = hostname
         former = self.latest.readings
         readings = {name: former.get(name) or new_reading(runner.collector) for name, runner in self._runners.items()}
@@ -116,6 +118,10 @@ class Engine:
     def set_policies(self, policies: Mapping[str, Policy]) -> None:
         """Replace the effective thresholds."""
         self._policies = policies
+        thresholds = plain_thresholds(policies)
+        for runner in self._runners.values():
+            if isinstance(runner.collector, Judging):
+                runner.collector.take_thresholds(thresholds)
 
     def welcome(self, targets: Sequence[str]) -> None:
         """Tell targets that never got anything, in one notice, which alarms stand; there may be none."""
@@ -151,11 +157,13 @@ class Engine:
         outcomes, self._waiting = self._waiting, []
         readings = dict(self.latest.readings)
         events: list[Event] = []
+        records: list[Record] = []
         for name, outcome in outcomes:
             if name in self._runners:  # else switched off by a reload while its last round was under way
                 _log_change(readings[name], outcome)
                 readings[name] = next_reading(readings[name], outcome, self._runners[name].max_age)
                 events += outcome.events
+                records += outcome.records
         complete = bool(readings) and all(reading.rounds for reading in readings.values())
         # Alerts about the daemon itself judge by what it last published; what they cause is not in it yet.
         seen = Snapshot(self.latest.generation + 1, self._clock.wall(), readings, self.latest.own)
@@ -171,6 +179,7 @@ class Engine:
                 for target in targets
             ]
         )
+        self._links.record(records)
         self.latest = replace(seen, own=vet(self._own_samples(readings)).samples)
         if complete:
             self.complete.set()

@@ -3,19 +3,37 @@
 import asyncio
 import logging
 import os.path
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from zcs_exporter.blocking import BlockingCall
-from zcs_exporter.contract import Clock, CollectError, Kind, LogBlock, Metric, Reason, Sample
+from zcs_exporter.contract import (
+    Clock,
+    CollectError,
+    Kind,
+    LogBlock,
+    LogSubscription,
+    Metric,
+    Reason,
+    Sample,
+    Subscription,
+    SyslogSubscription,
+)
 from zcs_exporter.hostio import Host
 from zcs_exporter.logfile import Position
+from zcs_exporter.syslog import SyslogReader
 from zcs_exporter.tail import LogTail
 
 log = logging.getLogger(__name__)
 
 LINES = Metric("zcs_exporter_log_lines_total", Kind.COUNTER, "Lines read from a log since start.", labels=("log",))
 LAG = Metric("zcs_exporter_log_lag_bytes", Kind.GAUGE, "Bytes of a log that are not read yet.", labels=("log",))
-READABLE = Metric("zcs_exporter_log_readable", Kind.GAUGE, "Whether a log that exists can be read.", labels=("log",))
+READABLE = Metric(
+    "zcs_exporter_log_readable",
+    Kind.GAUGE,
+    "Whether a log that exists can be read and, for syslog, has lines of this host.",
+    labels=("log",),
+)
 TRUNCATIONS = Metric(
     "zcs_exporter_log_truncations_total",
     Kind.COUNTER,
@@ -58,14 +76,36 @@ class LogFollower:
     """
 
     def __init__(
-        self, host: Host, path: str, saved: str | None, feeds: Sequence[Feed], wake: Callable[[], None], clock: Clock
+        self,
+        host: Host,
+        path: str,
+        saved: str | None,
+        subscriptions: Sequence[Subscription],
+        wake: Callable[[], None],
+        clock: Clock,
+        names: Collection[bytes] = (),
     ) -> None:
-        """Go on from ``saved``; None for a log never seen. ``wake`` is called after new lines were fed."""
+        """Go on from ``saved``; None for a log never seen.
+
+        Args:
+            host: Where the log is.
+            path: Its name there.
+            saved: What ``position`` gave to an earlier process.
+            subscriptions: All wishes for it.
+            wake: Called after new lines were fed.
+            clock: Times how long a file has been quiet, and dates syslog's stamps.
+            names: This host's in syslog.
+        """
         self.path = path
         self.opened = asyncio.Event()
-        self._tail = LogTail(host, path, _position(path, saved), clock, block_size=BLOCK)
+        position = _position(path, saved)
+        self._tail = LogTail(host, path, position, clock, block_size=BLOCK)
         self._read = BlockingCall(f"reading {path}")
-        self._feeds = feeds
+        self._feeds: list[Feed] = [each.feed for each in subscriptions if isinstance(each, LogSubscription)]
+        wishes = [each for each in subscriptions if isinstance(each, SyslogSubscription)]
+        self._syslog = SyslogReader(wishes, names, position.line_time if position else 0, clock) if wishes else None
+        if self._syslog is not None:
+            self._feeds.append(self._syslog.feed)
         self._wake = wake
         self._taken = saved
         self._failure: CollectError | None = None
@@ -74,11 +114,19 @@ class LogFollower:
     @property
     def problem(self) -> CollectError | None:
         """Why the log cannot be followed now."""
-        return self._failure or self._tail.problem
+        strange = None if self._syslog is None else self._syslog.problem
+        return self._failure or self._tail.problem or strange
+
+    def rename(self, names: Collection[bytes]) -> None:
+        """Take other names for this host's in syslog."""
+        if self._syslog is not None:
+            self._syslog.rename(names)
 
     def position(self) -> str | None:
         """Return the position if it changed since the last call, else None."""
         position = self._tail.position
+        if position is not None and self._syslog is not None:
+            position = replace(position, line_time=self._syslog.previous)
         text = None if position is None else position.to_json()
         if text == self._taken:
             return None
@@ -181,6 +229,11 @@ class Followers:
     async def opened(self) -> None:
         """Wait until every log that exists is open and positioned."""
         await asyncio.gather(*(follower.opened.wait() for follower in self._followers))
+
+    def rename(self, names: Collection[bytes]) -> None:
+        """Take other names for this host's in syslog."""
+        for follower in self._followers:
+            follower.rename(names)
 
     def positions(self) -> Mapping[str, str]:
         """Return the positions that changed since the last call, by path."""

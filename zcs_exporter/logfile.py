@@ -44,6 +44,7 @@ class Position:
         modified: Modification time when it was last read, in nanoseconds.
         offset: Bytes read, uncompressed.
         skipping: Whether ``offset`` lies in an overlong line whose beginning was delivered.
+        line_time: Time of the last line of a syslog file, in seconds since the epoch; 0 where it is not known.
     """
 
     device: int
@@ -53,6 +54,7 @@ class Position:
     modified: int
     offset: int
     skipping: bool = False
+    line_time: int = 0
 
     def to_json(self) -> str:
         """Return it as text to store."""

@@ -16,6 +16,7 @@ from zcs_exporter.contract import (
     LogFed,
     NotOnThisHost,
     Reason,
+    Record,
     Sample,
     Shortfall,
     os_error,
@@ -48,6 +49,7 @@ class Outcome:
     duration: float = 0.0
     samples: tuple[Sample, ...] = ()
     events: tuple[Event, ...] = ()
+    records: tuple[Record, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     error: CollectError | None = None
@@ -227,4 +229,11 @@ class Runner:
         for name in sorted(vetted.doubled):
             shortfalls.append(Shortfall(Reason.INTERNAL, f"{name}: one series came twice, the first is kept"))
         events = tuple(finding for finding in findings if isinstance(finding, Event))
-        return Outcome(samples=vetted.samples, events=events, shortfalls=tuple(shortfalls), dropped=vetted.dropped)
+        records = tuple(finding for finding in findings if isinstance(finding, Record))
+        return Outcome(
+            samples=vetted.samples,
+            events=events,
+            records=records,
+            shortfalls=tuple(shortfalls),
+            dropped=vetted.dropped,
+        )

@@ -106,13 +106,13 @@ class Vetted:
 
 def vet(samples: Iterable[Sample]) -> Vetted:
     """Sort out what must never be published, whatever the reader of the page would make of it."""
-    kept: dict[tuple[str, str, tuple[str, ...]], Sample] = {}
+    kept: dict[tuple[str, str, tuple[str, ...], str], Sample] = {}
     sizes: dict[str, int] = {}
     dropped: dict[str, int] = {}
     doubled = set()
     for sample in samples:
         name = sample.metric.name
-        identity = (name, sample.suffix, sample.labels)
+        identity = (name, sample.suffix, sample.labels, sample.bound)
         if sample.value != sample.value:
             continue  # not a number: unknown, so absent
         if identity in kept:

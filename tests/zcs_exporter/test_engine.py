@@ -28,6 +28,7 @@ from zcs_exporter.contract import (
     Metric,
     NotOnThisHost,
     Reason,
+    Record,
     Sample,
 )
 from zcs_exporter.engine import Engine, Links
@@ -91,6 +92,9 @@ class LogCounting(Counting):
     def subscriptions(self) -> Sequence[LogSubscription]:
         return ()
 
+    def counted(self) -> Sequence[Finding]:
+        return ()
+
 
 class Desk:
     """An engine with everything around it within reach."""
@@ -99,11 +103,14 @@ class Desk:
         self.store = StateStore(str(directory), "machine:mail")
         self.manual = manual
         self.sent: list[Delivery] = []
+        self.records: list[Record] = []
         self.positions: dict[str, str] = {}
 
     async def start(self, collector: Counting | None = None) -> Engine:
         saved = await self.store.run(read_saved)
-        links = Links(lambda _message: ("nms",), self.sent.extend, self._take_positions, (self._own,))
+        links = Links(
+            lambda _message: ("nms",), self.sent.extend, self._take_positions, self.records.extend, (self._own,)
+        )
         self.engine = Engine(self.store, saved, CATALOGUE, self.manual.clock, links)
         self.collector = collector or Counting()
         self.collector.restore(saved.rows.get("counting", {}))
@@ -164,7 +171,7 @@ def test_a_transition_is_on_disk_before_it_is_handed_to_the_dispatcher(tell: Tel
             database.close()
             desk.sent.extend(deliveries)
 
-        desk.engine._links = Links(lambda _message: ("nms",), enqueue, dict, ())
+        desk.engine._links = Links(lambda _message: ("nms",), enqueue, dict, list, ())
         assert await desk.round(full()) == ["/opt/zimbra is full"]
 
         assert handed == [(desk.sent[-1].number,)]

@@ -12,7 +12,7 @@ import pytest
 from fakes import FakeHost, ManualClock
 
 from zcs_exporter import follow as follow_module
-from zcs_exporter.contract import LogBlock, Reason
+from zcs_exporter.contract import LogBlock, LogSubscription, Reason
 from zcs_exporter.follow import Followers, LogFollower
 from zcs_exporter.tail import LogTail
 
@@ -23,7 +23,9 @@ def follow(
     host: FakeHost, manual: ManualClock, *feeds: Callable[[LogBlock], None], saved: str | None = None
 ) -> tuple[LogFollower, list[str]]:
     woken: list[str] = []
-    return LogFollower(host, LOG, saved, feeds, lambda: woken.append("woken"), manual.clock), woken
+    return LogFollower(
+        host, LOG, saved, [LogSubscription(LOG, feed) for feed in feeds], lambda: woken.append("woken"), manual.clock
+    ), woken
 
 
 def run(follower: LogFollower, story: Callable[[Followers], Awaitable[None]]) -> None:

@@ -79,7 +79,7 @@ class SampleIndex:
 
 
 def _labels(sample: Sample) -> Labels:
-    return tuple(sorted(zip(sample.metric.labels, sample.labels, strict=True)))
+    return tuple(sorted(sample.label_pairs()))
 
 
 def _guard_holds(guard: Condition, found: tuple[float, Evidence] | None) -> bool:

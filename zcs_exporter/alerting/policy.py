@@ -74,6 +74,14 @@ def threshold_samples(policies: Mapping[str, Policy]) -> list[Sample]:
     ]
 
 
+def plain_thresholds(policies: Mapping[str, Policy]) -> dict[str, dict[str, float]]:
+    """Return the effective thresholds by alert name and severity, as collectors take them."""
+    return {
+        name: {severity.name.lower(): value for severity, value in policy.thresholds.items()}
+        for name, policy in policies.items()
+    }
+
+
 def _policy(rule: AlertRule, config: AlertsConfig, localconfig: Localconfig | None) -> Policy:
     override = config.overrides.get(rule.name, Override())
     left_out = config.profile == "zimbra-only" and rule.resource in ("disk", "cpu", "memory")

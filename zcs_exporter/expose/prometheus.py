@@ -89,10 +89,9 @@ def _header(metric: Metric, form: Format) -> str:
 
 
 def _series(name: str, sample: Sample) -> str:
-    names = sample.metric.labels
-    if not names:
+    if not sample.labels and not sample.bound:
         return name + sample.suffix
-    pairs = ",".join(f'{label}="{_escape(value)}"' for label, value in zip(names, sample.labels, strict=True))
+    pairs = ",".join(f'{label}="{_escape(value)}"' for label, value in sample.label_pairs())
     return f"{name}{sample.suffix}{{{pairs}}}"
 
 

@@ -15,7 +15,6 @@ from collectors.auth_smtp import Told, parse_saslauthd, parse_smtpd
 from collectors.formats.audit_log import Kind, parse_audit_line, parse_context, parse_login
 from collectors.formats.hsperfdata import parse_hsperfdata
 from collectors.formats.queue_file import parse_queue_file
-from collectors.formats.syslog_prefix import parse_syslog_prefix
 from collectors.jvm_state import make_plan, state_from_hsperfdata
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
@@ -33,6 +32,7 @@ from zcs_exporter.demo.settings import free_port, write_secrets, write_settings
 from zcs_exporter.demo.story import INCIDENTS
 from zcs_exporter.demo.world import TICK, World
 from zcs_exporter.hostio import MysqlLogin
+from zcs_exporter.syslog_prefix import parse_syslog_prefix
 
 LOGIN = MysqlLogin("/opt/zimbra/data/tmp/mysql/mysql.sock", "zimbra", "x")
 

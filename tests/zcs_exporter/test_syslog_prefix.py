@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.formats.log_time import LogTime
-from collectors.formats.syslog_prefix import parse_syslog_prefix
+from zcs_exporter.log_time import LogTime
+from zcs_exporter.syslog_prefix import parse_syslog_prefix
 
 NOW = datetime(2024, 3, 2, 12, 0, tzinfo=UTC).timestamp()
 AT = int(datetime(2024, 3, 2, 10, 20, 44, tzinfo=UTC).timestamp())

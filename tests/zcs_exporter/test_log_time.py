@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.formats.log_time import LogTime
+from zcs_exporter.log_time import LogTime
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MARCH = datetime(2024, 3, 2, 9, 20, 33, tzinfo=UTC).timestamp()

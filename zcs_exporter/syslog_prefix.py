@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from collectors.formats.log_time import LogTime
+from zcs_exporter.log_time import LogTime
 
 _HOST = rb"([^\s\x00-\x1f]{1,255})"
 _PROGRAM = rb"([A-Za-z0-9_./-]{1,64})(?:\[(\d{1,10})\])?: "
