@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # The lab's wrapper has no suffix, so ruff must be told of it.
 SOURCES := . tests/e2e/in_lab
 
-.PHONY: demo test lint types unit e2e generate check-generated clean
+.PHONY: bench demo test lint types unit e2e generate check-generated clean
 
 # Sets up everything and runs the daemon on a built-in Zimbra host with incidents.
 demo: $(VENV)/.stamp
@@ -32,6 +32,11 @@ unit: $(VENV)/.stamp
 
 e2e: $(VENV)/.stamp
 	tests/e2e/in_lab $(BIN)/pytest tests/e2e
+
+# Times the log engine beside mtail and pflogsumm, and an attack through the auth collector.
+bench: $(VENV)/.stamp
+	$(BIN)/python benchmarks/logs.py --gigabyte
+	$(BIN)/python benchmarks/attack.py
 
 # Writes what is rendered from the code and the alerts: rules, their tests, the MIB, reference pages.
 generate: $(VENV)/.stamp
