@@ -3,6 +3,9 @@
 from collectors.auth import AuthCollector
 from collectors.filesystem import FilesystemCollector
 from collectors.jvm import JvmCollector
+from collectors.logs import LogsCollector
+from collectors.mailboxd import MailboxdCollector
+from collectors.mailflow import MailflowCollector
 from collectors.mysqld import MysqldCollector
 from collectors.postfix import PostfixCollector
 from collectors.services import ServicesCollector
@@ -18,7 +21,10 @@ BUILTIN: tuple[type[Collector], ...] = (
     ServicesCollector,
     FilesystemCollector,
     PostfixCollector,
+    MailflowCollector,
     MysqldCollector,
     JvmCollector,
+    MailboxdCollector,
     AuthCollector,
+    LogsCollector,
 )

@@ -12,12 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from fakes import ManualClock
 from multidict import CIMultiDictProxy
 
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.config import WebConfig
 from zcs_exporter.contract import CollectError, EvidenceItem, EvidenceKind, Kind, Metric, Sample
+from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.http import WebServer
 from zcs_exporter.notify.message import Message
 from zcs_exporter.snapshot import Reading, Snapshot
@@ -55,6 +57,7 @@ class FakeView:
     logs: list[tuple[str, CollectError]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     is_ready: bool = True
+    ring: Ring = field(default_factory=lambda: Ring(ManualClock().clock))
     faults: list[str] = field(default_factory=list)
     reloads: int = 0
     hold: asyncio.Semaphore | None = None
@@ -74,6 +77,9 @@ class FakeView:
 
     def recent(self) -> Sequence[Message]:
         return self.messages
+
+    def events(self) -> Ring:
+        return self.ring
 
     async def reload(self) -> list[str]:
         self.reloads += 1

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
 OK, UNWELL, UNUSABLE = 0, 1, 2
 
+SCAN_EPILOG = """Which log a file is, its name tells without what rotation added, else its first lines. Nothing is
+written or sent, and no daemon need run. Exit status: 0 done, 1 a file could not be read to its end, 2 wrong usage,
+130 interrupted, with what was found so far."""
+
+TRACE_EPILOG = """The lines are those of the logs, oldest first, with the file and the place in it; ids that belong to
+the same message are followed on. Whoever runs this sees what the logs hold and must be allowed to read them. Exit
+status: 0 found, 1 nothing found or a log could not be read, 2 wrong usage, 130 interrupted."""
+
+REPORT_EPILOG = """A day is over from 23:30 on, when ZCS makes its own report: until then the default is yesterday. Days
+are kept for a month. What was counted stands in the daemon's state directory, which only root and the daemon's user
+may read; whether the daemon runs does not matter. Exit status: 0 done, 2 nothing is known of that day or it could not
+be read."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
@@ -70,6 +83,33 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--format", choices=("text", "json"), default="text")
     alerts = add("alerts", _alerts, "Show the alarms that stand now, asked of the running daemon.")
     alerts.add_argument("--format", choices=("text", "json"), default="text")
+    scan = add("scan", _scan, "Run the log readers over old logs, plain or gzip, and print what they find.")
+    scan.epilog = SCAN_EPILOG
+    scan.add_argument("file", metavar="FILE", nargs="+", help="a log or a rotated one, in any order")
+    scan.add_argument("--format", choices=("text", "json"), default="text")
+    scan.add_argument(
+        "--as",
+        metavar="NAME",
+        dest="taken_for",
+        help="take each file for this log, such as audit.log, whatever its name",
+    )
+    scan.add_argument(
+        "--host", metavar="NAME", action="append", default=[], help="count only this host's lines of syslog files"
+    )
+    trace = add("trace", _trace, "Follow a queue id, message id, cid, soapId or address through all logs of the host.")
+    trace.epilog = TRACE_EPILOG
+    trace.add_argument("id", metavar="ID", help="such as 3F2A81C0E5D, '<a1@example.net>', soapId=4e5e1bb3 or cid=12")
+    trace.add_argument("file", metavar="FILE", nargs="*", help="search these logs instead of those of the host")
+    trace.add_argument("--format", choices=("text", "json"), default="text")
+    trace.add_argument("--days", metavar="N", type=int, default=8, help="how far to look back; default 8")
+    trace.add_argument("--since", metavar="DATE", help="look back to this date instead, such as 2024-03-02")
+    report = add("report", _report, "Print the daily mail report: what the mail system did on one day.")
+    report.epilog = REPORT_EPILOG
+    report.add_argument(
+        "--date", metavar="DATE", help="such as 2024-03-02, today or yesterday; default the last day that is over"
+    )
+    report.add_argument("--format", choices=("text", "html", "json"), default="text")
+    report.add_argument("--top", metavar="N", type=int, help="names in each list; default as ZCS's own report, else 50")
     add("page", _page, "Print the address of the page with the token that opens it.")
     add("mib", _mib, "Print ZCS-EXPORTER-MIB with the configured root.")
     add("rules", _rules, "Print the Prometheus rules.")
@@ -243,6 +283,37 @@ def _alerts(arguments: argparse.Namespace) -> int:
         if not alarms:
             print("no alarm stands")
     return UNWELL if alarms else OK
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.oldlogs.commands import UsageError, scan
+
+    catalogue, config = _load(arguments)
+    try:
+        return scan(arguments, catalogue, config)
+    except UsageError as exc:
+        raise _UnusableError(str(exc)) from exc
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.oldlogs.commands import UsageError, trace
+
+    _, config = _load(arguments)
+    try:
+        return trace(arguments, config, Clock())
+    except UsageError as exc:
+        raise _UnusableError(str(exc)) from exc
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.mail_command import ReportError, report
+
+    _, config = _load(arguments)
+    try:
+        sys.stdout.write(report(config, Clock(), arguments.date, arguments.format, arguments.top))
+    except ReportError as exc:
+        raise _UnusableError(str(exc)) from exc
+    return OK
 
 
 def _page(arguments: argparse.Namespace) -> int:

@@ -64,7 +64,16 @@ def _network(text: str) -> str:
     return text
 
 
+def _events_file(name: str) -> str:
+    if "/" in name:
+        return _absolute(name)
+    if name in ("", ".", "..", "token", "lock") or name.startswith("state.sqlite3"):
+        raise ValueError(f"{name!r} is no name for it; write it like events.jsonl or /var/log/zcs-events.jsonl")
+    return name
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+EventsFile = Annotated[str, AfterValidator(_events_file)]
 Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
 
@@ -137,6 +146,23 @@ class PrivacyConfig(Section):
 
     accounts: Literal["never", "encrypted", "always"] = "encrypted"
     addresses: Literal["never", "encrypted", "always"] = "always"
+
+
+class EventsConfig(Section):
+    """Where each security or state event goes, as one JSON object.
+
+    Attributes:
+        file: A name in the state directory, or an absolute path; ``null`` for none. It has mode 0600 and is rotated
+            each day and by size.
+        keep: Rotated files that are older are deleted.
+        max_mib: Mebibytes that all files may take together; the oldest are deleted beyond.
+        journal: Whether they go to the systemd journal too, with no more names than ``privacy`` lets pass always.
+    """
+
+    file: EventsFile | None = "events.jsonl"
+    keep: Annotated[Duration, Field(ge=3600)] = 30 * 86400.0
+    max_mib: int = Field(default=500, ge=20, le=1 << 20)
+    journal: bool = False
 
 
 class SnmpTargetConfig(Section):
@@ -239,6 +265,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    events: EventsConfig = EventsConfig()
     collectors: Section
     alerts: AlertsConfig = AlertsConfig()
     notify: NotifyConfig = NotifyConfig()

@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +19,10 @@ from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.policy import effective_policies
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import Config, ConfigError, load_config
-from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, Reason, Record, Subscription
+from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, Reason, Subscription
 from zcs_exporter.engine import Engine, Links
+from zcs_exporter.events.event_log import EventLog
+from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.http import WebServer
 from zcs_exporter.follow import Followers, LogFollower
 from zcs_exporter.hostio import Host
@@ -61,9 +62,6 @@ HALT_PATIENCE = 0.5
 
 SETTINGS_PATIENCE = 5.0
 """Seconds to wait for ZCS's directory."""
-
-RECORDS = 1000
-"""Structured events that outputs can show."""
 
 HostFactory = Callable[[Config], Host]
 
@@ -155,7 +153,6 @@ class Daemon:
         self._store = StateStore(config.state.directory)
         self._systemd = Notifier(os.environ, lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
         self._followers = Followers()
-        self._records: deque[Record] = deque(maxlen=RECORDS)
         self._settings = BlockingCall("reading ZCS's settings")
         self._runners: list[asyncio.Task[None]] = []
         self._web: WebServer | None = None
@@ -164,6 +161,7 @@ class Daemon:
         self._ready = asyncio.Event()
         self._reloading = asyncio.Lock()
         self.hostname = socket.gethostname()
+        self._events = EventLog(clock, self.hostname)
 
     def snapshot(self) -> Snapshot:
         """Return the latest snapshot."""
@@ -178,9 +176,13 @@ class Daemon:
         """Return the last messages, newest first."""
         return tuple(self._engine.recent)
 
+    def events(self) -> Ring:
+        """Return the last structured events."""
+        return self._events.ring
+
     def log_problems(self) -> Sequence[tuple[str, CollectError]]:
-        """Return the logs that cannot be followed now, and why."""
-        return self._followers.problems()
+        """Return the logs that cannot be followed now, or written, and why."""
+        return [*self._followers.problems(), *self._events.problems()]
 
     def ready(self) -> bool:
         """Whether every log is open and every collector has ended its first attempt."""
@@ -239,8 +241,8 @@ class Daemon:
             targets=self._dispatcher.names,
             enqueue=self._dispatcher.enqueue,
             positions=self._followers.positions,
-            record=self._records.extend,
-            sources=(self._followers.samples, self._dispatcher.samples),
+            record=self._events.record,
+            sources=(self._followers.samples, self._dispatcher.samples, self._events.samples),
         )
         self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
         targets, faults = load_targets(self._config, self._identity, self._clock)
@@ -326,6 +328,8 @@ class Daemon:
     async def _begin(self, parts: Parts) -> None:
         """Put the parts to work, going on where the former ones or an earlier process stopped."""
         self._config, self.hostname = parts.config, parts.settings.hostname
+        self._events.hostname = self.hostname
+        await self._events.use(parts.config.events, parts.config.privacy, parts.config.state.directory)
         each_pace = {
             each.name: Pace(each.max_age, each.rate, heartbeat=parts.config.notify.heartbeat)
             for each in parts.config.notify.snmp
@@ -394,7 +398,7 @@ class Daemon:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS):
                 await self._engine.turn()
-        await self._dispatcher.drain(LAST_WORDS)
+        await asyncio.gather(self._dispatcher.drain(LAST_WORDS), self._events.end(LAST_WORDS))
         await self._dispatcher.stop()
 
     async def _take_identity(self, saved: Saved) -> EngineIdentity:

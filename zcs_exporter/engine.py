@@ -47,14 +47,14 @@ class Links:
         targets: Names the targets that must get a message.
         enqueue: Takes deliveries once they are on disk.
         positions: Gives the log positions that changed since the last call.
-        record: Takes structured events once what caused them is on disk.
+        record: Takes what happened, once it is on disk or the disk refused it.
         sources: Each gives samples about one part of the daemon.
     """
 
     targets: Callable[[Message], tuple[str, ...]]
     enqueue: Callable[[Sequence[Delivery]], None]
     positions: Callable[[], Mapping[str, str]]
-    record: Callable[[Sequence[Record]], None]
+    record: Callable[[Sequence[Record | Message]], None]
     sources: Sequence[Callable[[], Iterable[Sample]]] = ()
 
 
@@ -84,9 +84,7 @@ class Engine:
         self._next_number = saved.next_message
         self.positions = dict(saved.positions)
         self.rows = {name: dict(rows) for name, rows in saved.rows.items()}
-        alarms = [Alarm.from_json(data) for data in saved.alarms]
-        next_id = int(saved.meta.get("next_alarm", "1"))
-        self.evaluator = Evaluator(catalogue.alerts, alarms, SteadyClock(clock), next_id)
+        self.evaluator = Evaluator(catalogue.alerts, saved.alarms, SteadyClock(clock), saved.next_alarm)
         self.latest = Snapshot(at=clock.wall())
         self.last_turn = clock.monotonic()
         self.commit_failure: str | None = None
@@ -149,10 +147,14 @@ class Engine:
 
     async def turn(self) -> None:
         """Work on everything that waits."""
-        async with self._turning:  # a reload and the end take turns of their own
-            await self._turn()
+        # A turn that has begun is ended, whoever gives up waiting: what it commits must also be told.
+        await asyncio.shield(asyncio.create_task(self._turn(), name="turn"))
 
     async def _turn(self) -> None:
+        async with self._turning:  # a reload and the end take turns of their own
+            await self._work()
+
+    async def _work(self) -> None:
         self.last_turn = self._clock.monotonic()
         outcomes, self._waiting = self._waiting, []
         readings = dict(self.latest.readings)
@@ -179,7 +181,7 @@ class Engine:
                 for target in targets
             ]
         )
-        self._links.record(records)
+        self._links.record([*records, *messages.values()])
         self.latest = replace(seen, own=vet(self._own_samples(readings)).samples)
         if complete:
             self.complete.set()

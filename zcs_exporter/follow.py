@@ -58,6 +58,25 @@ HUNG_AFTER = 10.0
 Feed = Callable[[LogBlock], None]
 
 
+def feeds_of(
+    subscriptions: Sequence[Subscription], names: Collection[bytes] | None, previous: int, clock: Clock
+) -> tuple[list[Feed], SyslogReader | None]:
+    """Return what is to be called with each block of one log for all wishes, and the syslog reader among it.
+
+    Args:
+        subscriptions: All wishes for the log.
+        names: The host's in syslog; None for any.
+        previous: Time of the last line that was read before.
+        clock: Dates syslog's stamps.
+    """
+    feeds: list[Feed] = [each.feed for each in subscriptions if isinstance(each, LogSubscription)]
+    wishes = [each for each in subscriptions if isinstance(each, SyslogSubscription)]
+    if not wishes:
+        return feeds, None
+    syslog = SyslogReader(wishes, names, previous, clock)
+    return [*feeds, syslog.feed], syslog
+
+
 def _position(path: str, saved: str | None) -> Position | None:
     if saved is None:
         return None
@@ -101,11 +120,9 @@ class LogFollower:
         position = _position(path, saved)
         self._tail = LogTail(host, path, position, clock, block_size=BLOCK)
         self._read = BlockingCall(f"reading {path}")
-        self._feeds: list[Feed] = [each.feed for each in subscriptions if isinstance(each, LogSubscription)]
-        wishes = [each for each in subscriptions if isinstance(each, SyslogSubscription)]
-        self._syslog = SyslogReader(wishes, names, position.line_time if position else 0, clock) if wishes else None
-        if self._syslog is not None:
-            self._feeds.append(self._syslog.feed)
+        self._feeds, self._syslog = feeds_of(subscriptions, names, position.line_time if position else 0, clock)
+        # A syslog file has no pace: its lines are wanted at once.
+        self._pace = min((getattr(each, "pace", 0.0) for each in subscriptions), default=0.0)
         self._wake = wake
         self._taken = saved
         self._failure: CollectError | None = None
@@ -152,7 +169,7 @@ class LogFollower:
             if block is None:
                 self.opened.set()
                 quiet += 1
-                await asyncio.sleep(POLL if quiet < QUIET_AFTER else QUIET_POLL)
+                await asyncio.sleep(max(self._pace, POLL if quiet < QUIET_AFTER else QUIET_POLL))
                 continue
             quiet = 0
             if block.data:

@@ -10,7 +10,12 @@ from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.alerting.prometheus_rules import RULES_FILE, TESTS_FILE, render_rules, render_tests
 from zcs_exporter.assets import asset
 from zcs_exporter.config import config_model
-from zcs_exporter.reference import render_alerts_page, render_configuration_page, render_metrics_page
+from zcs_exporter.reference import (
+    render_alerts_page,
+    render_configuration_page,
+    render_events_page,
+    render_metrics_page,
+)
 from zcs_exporter.registry import collector_classes
 from zcs_exporter.snmp.mib import render_mib
 
@@ -23,6 +28,7 @@ def main(root: Path) -> int:
         f"alerts/prometheus/{TESTS_FILE}": render_tests(catalogue.alerts),
         "docs/alerts.md": render_alerts_page(catalogue),
         "docs/configuration.md": render_configuration_page(config_model()),
+        "docs/events.md": render_events_page(),
         "docs/metrics.md": render_metrics_page(collector_classes()),
         "packaging/mib/ZCS-EXPORTER-MIB.txt": render_mib(),
     }

@@ -1,8 +1,7 @@
-"""An open log file, plain or gzip, and the search for the older files of a rotated log.
+"""An open log file, plain or gzip, and how far it was read.
 
-A file is known by its device, its inode and a hash of its first KiB. The content counts for more
-than the name: after a restart the file that was being read is found under whichever name the
-rotation gave it, compressed or not.
+A file is known by its device, its inode and a hash of its first line and the KiB after that. The first
+line alone would not do: the heading of a table is the same in the files of all days.
 """
 
 import gzip
@@ -10,24 +9,16 @@ import hashlib
 import json
 import logging
 import os
-import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from itertools import takewhile
-
-from zcs_exporter.hostio import Host
 
 FINGERPRINT = 1024
-"""Bytes at the start of a file that tell it from others."""
+"""Bytes after the first line of a file that tell it from others."""
 
-_ALL = 1 << 62
+_LONGEST_HEADING = 1 << 16
 _CHUNK = 1 << 18
 _CHUNKS_AT_ONCE = 64
-_SECOND = 1_000_000_000
-
-# audit.log.2026-11-21  audit.log.2026-11-20.gz  zimbra.log-20261121  zimbra.log.1  zimbra.log.2.gz
-_SUFFIX = re.compile(r"(?:[.](\d{4}-\d\d-\d\d)|-(\d{8})|[.](\d{1,3}))([.]gz)?", re.ASCII)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +30,7 @@ class Position:
     Attributes:
         device: Number of the file's device.
         inode: Its inode on that.
-        hashed: How many bytes at its start the fingerprint covers, at most 1 KiB.
+        hashed: How many bytes at its start the fingerprint covers: its first line and at most 1 KiB after that.
         fingerprint: Hash of those bytes, uncompressed.
         modified: Modification time when it was last read, in nanoseconds.
         offset: Bytes read, uncompressed.
@@ -175,7 +166,7 @@ class LogFile:
         return Position(
             *self.identity,
             len(self._head),
-            _digest(self._head),
+            digest(self._head),
             self._read_modified,
             self.offset,
             self.skipping,
@@ -205,10 +196,10 @@ class LogFile:
     def _begins_as(self, position: Position) -> bool:
         # A file that was empty cannot be known again, and needs not be: nothing of it was read.
         head = self._head[: position.hashed]
-        return position.hashed > 0 and len(head) == position.hashed and _digest(head) == position.fingerprint
+        return position.hashed > 0 and len(head) == position.hashed and digest(head) == position.fingerprint
 
     def _read_head(self) -> bytes:
-        return os.pread(self._descriptor, FINGERPRINT, 0)
+        return read_head(lambda count: os.pread(self._descriptor, count, 0))
 
     def _content_size(self, status: os.stat_result) -> int:
         return status.st_size
@@ -271,11 +262,18 @@ class CompressedLogFile(LogFile):
         return self._begins_as(position)
 
     def _read_head(self) -> bytes:
-        return self.read(FINGERPRINT)
+        return read_head(self.read)
 
     def _content_size(self, status: os.stat_result) -> int:
         # The last four bytes hold the length modulo 4 GiB: good enough for the lag.
         return int.from_bytes(os.pread(self._descriptor, 4, max(0, status.st_size - 4)), "little")
+
+    def _rewind(self) -> None:
+        self._raw.seek(0)
+        self._stream = gzip.GzipFile(fileobj=self._raw)
+        self._buffer.clear()
+        self._buffer_at = 0
+        self._damaged = False
 
     def _fill(self) -> bool:
         if self._damaged:
@@ -290,130 +288,20 @@ class CompressedLogFile(LogFile):
         return bool(part)
 
 
-def unread_files(host: Host, path: str, position: Position, live: LogFile) -> list[LogFile]:
-    """Return the files with lines after ``position``, opened and positioned, oldest first.
+def read_head(read: Callable[[int], bytes]) -> bytes:
+    """Return what tells a file from others; that of a file that grew begins with what it was before.
 
     Args:
-        host: Where the log is.
-        path: Its name.
-        position: How far it was read.
-        live: The file that has this name now, positioned at its start; always the last of the answer.
+        read: Returns up to so many bytes from the file's start.
     """
-    if live.is_file(position):
-        live.resume(position)
-        return [live]
-    older = older_files(host, path, position.modified, but=live)
-    keep = _from(position, older)
-    if not keep and live.seems_moved_or_cut(position):
-        live.resume(position)
-    elif not keep:
-        if position.hashed:
-            logger.warning("%s: the file read before is gone, and what was written to it since", path)
-        keep = [file for file in older if file.modified > position.modified]
-    return [*_keep(keep, older), live]
+    data = read(2 * FINGERPRINT)
+    newline = data.find(b"\n", 0, FINGERPRINT)
+    if newline < 0 and len(data) > FINGERPRINT:
+        data = read(_LONGEST_HEADING + FINGERPRINT)
+        newline = data.find(b"\n", 0, _LONGEST_HEADING)
+    return data[: newline + 1 + FINGERPRINT]
 
 
-def files_between(host: Host, path: str, last: LogFile, live: LogFile) -> list[LogFile]:
-    """Return the files that had the name ``path`` after ``last`` and before ``live``, oldest first.
-
-    There are some only where nobody looked for a while, as when the machine was suspended.
-    """
-    older = older_files(host, path, last.modified, but=live)
-    found = _from(last.position(), older)
-    newer = [file for file in older if file.modified > last.modified and file.identity != last.identity]
-    return _keep(found[1:] if found else newer, older)
-
-
-def copied_away(host: Host, path: str, position: Position, live: LogFile) -> list[LogFile]:
-    """Return the copies of a log that was truncated after it was read up to ``position``, oldest first.
-
-    Args:
-        host: Where the log is.
-        path: Its name.
-        position: How far it was read before.
-        live: The truncated file, restarted; by now it may have been renamed and compressed itself.
-    """
-    older = older_files(host, path, position.modified)
-    now = live.position()
-
-    def is_earlier(file: LogFile) -> bool:
-        # An empty one may be the truncated file itself, compressed.
-        return file.size > 0 and file.identity != live.identity and not file.has_content(now)
-
-    copies = list(takewhile(is_earlier, _from(position, older)))
-    for file in older:
-        file.final = True
-        if file not in copies:
-            file.close()
-    return copies
-
-
-def older_files(host: Host, path: str, since: int, but: LogFile | None = None) -> list[LogFile]:
-    """Open the rotated files of a log that were written to after ``since``, oldest first.
-
-    Args:
-        host: Where the log is.
-        path: Its name.
-        since: Nanoseconds; the second before it is included, as compression may round the time.
-        but: A file to leave out: the current one, which a rotation at this very moment may have renamed.
-    """
-    directory, base = os.path.split(path)
-    found: dict[str, str] = {}
-    # Sorted, so that where NAME and NAME.gz exist, and the second is being written, the first is taken.
-    for name in sorted(_names(host, directory)):
-        match = _SUFFIX.fullmatch(name, len(base)) if name.startswith(base) else None
-        if match:
-            found.setdefault(name.removesuffix(".gz"), name)
-    files: list[tuple[int, tuple[int, int], LogFile]] = []
-    for stem, name in found.items():
-        place = f"{directory}/{name}"
-        try:
-            if host.stat(place).st_mtime_ns <= since - _SECOND:
-                continue
-            file = (CompressedLogFile if name.endswith(".gz") else LogFile)(host.open(place))
-        except OSError as exc:
-            logger.warning("%s: not read: %s", place, exc.strerror or exc)
-            continue
-        if but is not None and file.identity == but.identity:
-            file.close()
-            continue
-        files.append((file.modified, _age_order(stem[len(base) :]), file))
-    return [file for *_, file in sorted(files, key=lambda entry: entry[:2])]
-
-
-def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
-    """Return the file of ``position``, positioned, and those after it; empty where it is not found."""
-    same = [index for index, file in enumerate(older) if file.is_file(position)]
-    alike = [index for index, file in enumerate(older) if file.has_content(position)]
-    for index in same[-1:] or alike[-1:]:
-        older[index].resume(position)
-        return list(older[index:])
-    return []
-
-
-def _keep(wanted: Sequence[LogFile], files: Sequence[LogFile]) -> list[LogFile]:
-    """Close the others; what was written to these was written while nobody was looking."""
-    for file in files:
-        file.unseen = _ALL
-        if file not in wanted:
-            file.close()
-    return list(wanted)
-
-
-def _names(host: Host, directory: str) -> list[str]:
-    try:
-        return host.listdir(directory)
-    except OSError as exc:
-        logger.warning("%s: cannot be listed, so older logs are not looked for: %s", directory, exc.strerror or exc)
-        return []
-
-
-def _age_order(suffix: str) -> tuple[int, int]:
-    """Order the names of one rotation scheme by age: dates rise with time, numbers fall."""
-    if suffix.startswith(".") and "-" not in suffix:
-        return 0, -int(suffix[1:])
-    return 1, int(suffix[1:].replace("-", ""))
-
-
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Return the fingerprint of a file's head."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.wording import format_value
-from zcs_exporter.contract import Collector, CollectorConfig, Metric
+from zcs_exporter.contract import RECORD_FIELDS, Collector, CollectorConfig, EvidenceKind, Metric
 from zcs_exporter.durations import format_duration
+from zcs_exporter.events.entry import FIELDS
 from zcs_exporter.own_metrics import OWN_METRICS
 
 _METRICS_HEAD = """# Metrics
@@ -83,6 +84,58 @@ def render_configuration_page(model: type[BaseModel]) -> str:
         else:
             parts.append(f"\n## {name}\n\n{_lead(section)}\n\n{_options(section)}")
     return "".join(parts)
+
+
+_EVENTS_HEAD = """# Structured events
+
+Rendered by `make generate` from the code. Whatever changes an alarm, every event of `alerts/*.yaml`, the daemon's own
+start and end, and what collectors find in the logs is one JSON object: one line of ASCII, flat, keys only ever added.
+A reminder of an alarm that goes on and a heartbeat are no events.
+
+## Where they go
+
+- **A file**, `events.jsonl` in the state directory unless `events.file` says otherwise. It has mode 0600, is rotated
+  each day and by size (`events.jsonl.20240302T225959Z`, the time of its last line) and kept for `events.keep`; all
+  together take no more than `events.max_mib`. A site's own rotation, by renaming or by truncating, does no harm.
+- **The journal**, with `events.journal: true`: `journalctl -t zcs-exporter -o json`, every key as `ZCS_KIND`,
+  `ZCS_SEVERITY` and so on, so `journalctl ZCS_KIND=alarm_raised` works.
+- **A stream** of server-sent events, for who is logged in, at `/api/v1/events`. `?kind=` and `?severity=` choose, each
+  any number of times. A client that comes back with `Last-Event-ID` gets what it missed, as far as it is among the last
+  1000 (`event: gap` says how many are not, `null` where nobody knows); `Last-Event-ID: 0` gives all that is kept.
+
+```
+curl -N -H "Authorization: Bearer $(sudo cat /var/lib/zcs-exporter/token)" http://127.0.0.1:10741/api/v1/events
+```
+
+## What is promised
+
+An event is told after the transaction that counted what caused it, so it is never told for something that a `kill -9`
+takes back, and never twice; one that was counted in the last moment before a `kill -9` may be missing. While the state
+directory cannot be written events are told all the same, and a restart then tells those from logs again, with the same
+`log` and `offset`. The file is not forced to disk: a power cut may take its last seconds. An output that refuses or
+hangs is said in the log, on the page and in `zcs_exporter_events_waiting`; 10,000 events wait for it in memory, what is
+beyond is lost and counted in `zcs_exporter_events_lost_total`.
+
+Accounts (domains too) and addresses are named as `privacy` has it. The file and a stream that is logged in over TLS or
+on the host itself count as encrypted; the journal, which others may read, does not. What is left out is named in
+`hidden`.
+
+## Keys
+
+| key | |
+|---|---|
+"""
+
+
+def render_events_page() -> str:
+    """Return the reference of structured events."""
+    rows = [f"| `{name}` | {about} |\n" for name, about in FIELDS.items()]
+    rows.append("\nAnd what a collector knows of what it found; each a word or a line, `count` a number:\n\n")
+    rows.append("| key | counts as |\n|---|---|\n")
+    for kind in EvidenceKind:
+        names = ", ".join(f"`{name}`" for name, own in RECORD_FIELDS.items() if own is kind)
+        rows.append(f"| {names} | {kind} |\n")
+    return _EVENTS_HEAD + "".join(rows)
 
 
 def _section_of(annotation: Any) -> type[BaseModel]:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.notify.message import Message
 
 T = TypeVar("T")
@@ -112,19 +113,21 @@ class Saved:
         meta: Single values.
         positions: Log positions in JSON form, by path.
         rows: Collectors' rows, by collector and key.
-        alarms: In JSON form.
+        alarms: As they stood, pending ones included.
         deliveries: What waits, oldest first.
         sequences: Each target's last sequence number.
         next_message: A number above every message's so far.
+        next_alarm: Likewise of alarms.
     """
 
     meta: Mapping[str, str]
     positions: Mapping[str, str]
     rows: Mapping[str, Mapping[str, str]]
-    alarms: Sequence[Mapping[str, Any]]
+    alarms: Sequence[Alarm]
     deliveries: Sequence[Delivery]
     sequences: Mapping[str, int]
     next_message: int
+    next_alarm: int
 
 
 def read_saved(database: sqlite3.Connection) -> Saved:
@@ -141,10 +144,11 @@ def read_saved(database: sqlite3.Connection) -> Saved:
         meta=meta,
         positions=dict(database.execute("SELECT path, position FROM log_position")),
         rows=rows,
-        alarms=[json.loads(row[0]) for row in database.execute("SELECT alarm FROM alarm")],
+        alarms=[Alarm.from_json(json.loads(row[0])) for row in database.execute("SELECT alarm FROM alarm")],
         deliveries=[Delivery(n, target, Message.from_json(json.loads(text)), seq) for n, target, text, seq in waiting],
         sequences=dict(database.execute("SELECT target, sequence FROM destination")),
         next_message=max(highest, int(meta.get("last_message", "0"))) + 1,
+        next_alarm=int(meta.get("next_alarm", "1")),
     )
 
 
@@ -220,7 +224,7 @@ class StateStore:
         """
         try:
             return await self.run(read_saved)
-        except (sqlite3.Error, LookupError, TypeError, ValueError) as exc:
+        except (sqlite3.Error, AttributeError, LookupError, TypeError, ValueError) as exc:
             raise StateError(
                 f"state directory {self.directory}: what it holds cannot be read ({exc}); "
                 "move state.sqlite3 away to start afresh"

@@ -24,7 +24,9 @@ _KNOWN_PROGRAMS = 1000
 # Mar  2 10:20:44 mail postfix/smtps/smtpd[4711]: ...
 # 2024-03-02T10:20:33.901234+01:00 mail saslauthd[29157]: ...
 _STAMP = rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
-_ANY_HOST = re.compile(rb"\n(?:" + _STAMP + rb") ([^\s\x00-\x1f]{1,255}) ")
+_HOST = rb"[^\s\x00-\x1f]{1,255}"
+_PROGRAM = rb"[A-Za-z0-9_./-]{1,64}"
+_ANY_HOST = re.compile(rb"\n(?:" + _STAMP + rb") (" + _HOST + rb") ")
 _DAY_AND_TIME = 19  # 2024-03-02T10:20:33
 
 
@@ -37,6 +39,11 @@ def log_host_names(host: Host) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in names if name)
 
 
+def hosts_in(data: bytes) -> list[bytes]:
+    """Return the hosts of the first lines of some, each of which follows a newline."""
+    return [match[1] for match in islice(_ANY_HOST.finditer(data), _LOOKED_AT)]
+
+
 class SyslogReader:
     """One syslog file and all wishes for it.
 
@@ -46,10 +53,11 @@ class SyslogReader:
     """
 
     def __init__(
-        self, wishes: Sequence[SyslogSubscription], names: Collection[bytes], previous: int, clock: Clock
+        self, wishes: Sequence[SyslogSubscription], names: Collection[bytes] | None, previous: int, clock: Clock
     ) -> None:
-        """Prepare for lines of the host called ``names``; ``previous`` is that of an earlier process."""
-        self._subscriptions = tuple(wishes)
+        """Prepare for lines of the host called ``names``, None for any; ``previous`` is that of an earlier process."""
+        self._subscriptions = tuple(wish for wish in wishes if wish.wishes)
+        self._by_text = tuple(wish for wish in wishes if wish.texts)
         self._clock = clock
         self._time = LogTime()
         self._time.previous = previous or None
@@ -68,20 +76,22 @@ class SyslogReader:
         """Time of the last line wished for; 0 where there is none."""
         return self._time.previous or 0
 
-    def rename(self, names: Collection[bytes]) -> None:
-        """Take other names for this host's."""
-        if frozenset(names) == self.names and self.names:
+    def rename(self, names: Collection[bytes] | None) -> None:
+        """Take other names for this host's; None for those of any host."""
+        if names and frozenset(names) == self.names:
             return
-        self.names = frozenset(names)
+        self.names = frozenset(names or ())
         # Without a name no line is ours: a pattern that nothing matches.
-        own = rb"(?i:" + (b"|".join(map(re.escape, sorted(names))) or rb"(?!)") + rb")"
+        own = _HOST if names is None else rb"(?i:" + (b"|".join(map(re.escape, sorted(names))) or rb"(?!)") + rb")"
         program = rb" (" + _programs(self._subscriptions) + rb")(?:\[(\d{1,10})\])?: ([^\n]*)"
         self._wished = re.compile(rb"\n(" + _STAMP + rb") " + own + program)
         self._own = re.compile(rb"\n(?:" + _STAMP + rb") " + own + rb" ")
+        self._any = re.compile(rb"\n(" + _STAMP + rb") " + own + rb" (" + _PROGRAM + rb")(?:\[(\d{1,10})\])?: ([^\n]*)")
 
     def feed(self, block: LogBlock) -> None:
         """Hand the lines of a block to those who wish them."""
         data = b"\n" + block.data
+        self._feed_by_text(data, block)
         found = self._wished.findall(data)
         self._note_hosts(data, found)
         if not found:
@@ -97,6 +107,20 @@ class SyslogReader:
             for index in takers.get(program) or self._find_takers(program):
                 shares[index].append(line)
         for wish, lines in zip(self._subscriptions, shares, strict=True):
+            if lines:
+                wish.feed(SyslogBlock(block.path, lines, block.live, block))
+
+    def _feed_by_text(self, data: bytes, block: LogBlock) -> None:
+        for wish in self._by_text:
+            lines = []
+            for start in _lines_holding(data, wish.texts):
+                match = self._any.match(data, start)
+                # A text before the message stands in no message.
+                if match is not None and any(text in match[4] for text in wish.texts):
+                    stamp, program, pid, message = match.groups()
+                    previous = self._time.previous
+                    lines.append(SyslogLine(self._at(stamp, self._clock.wall()), program, pid or b"", message))
+                    self._time.previous = previous  # these lines are not all, and come before the others
             if lines:
                 wish.feed(SyslogBlock(block.path, lines, block.live, block))
 
@@ -118,9 +142,9 @@ class SyslogReader:
             self._strange_since = self.problem = None
             self._strangers.clear()
             return
-        for match in islice(_ANY_HOST.finditer(data), _LOOKED_AT):
+        for name in hosts_in(data):
             if len(self._strangers) < _MOST_NAMED:
-                self._strangers[match[1]] = None
+                self._strangers[name] = None
         now = self._clock.monotonic()
         if self._strange_since is None:
             self._strange_since = now
@@ -134,12 +158,26 @@ class SyslogReader:
             )
 
 
+def _lines_holding(data: bytes, texts: Sequence[bytes]) -> list[int]:
+    """Return the newlines before the lines in which one of the texts stands."""
+    starts: set[int] = set()
+    for text in texts:
+        position = data.find(text)
+        while position >= 0:
+            starts.add(data.rfind(b"\n", 0, position))
+            end = data.find(b"\n", position)
+            position = data.find(text, end) if end >= 0 else -1
+    return sorted(starts)
+
+
 def _programs(subscriptions: Sequence[SyslogSubscription]) -> bytes:
     """Return the expression for the programs wished for, each only before a message wished of it."""
     starts: dict[bytes, list[bytes]] = {}
     for subscription in subscriptions:
         for program, start in subscription.wishes.items():
             starts.setdefault(program, []).append(start)
+    if not starts:
+        return rb"(?!)"
     return b"|".join(
         rb"(?:" + program + rb")(?=(?:\[\d{1,10}\])?: (?:" + (b"" if b"" in wished else b"|".join(wished)) + rb"))"
         for program, wished in starts.items()

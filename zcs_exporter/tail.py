@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, os_error
 from zcs_exporter.hostio import Host
-from zcs_exporter.logfile import LogFile, Position, copied_away, files_between, unread_files
+from zcs_exporter.log_archive import copied_away, files_between, unread_files
+from zcs_exporter.logfile import LogFile, Position
 
 MAX_LINE = 1 << 16
 """Longest line that is delivered whole, in bytes without its newline."""

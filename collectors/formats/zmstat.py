@@ -2,14 +2,18 @@
 
 Columns come and go with the release and with the JVM's options, and the Perl writers repeat their
 header in the middle of a file, so a position means nothing. Times are local and without a zone.
+On a host with both, mailboxd and the Perl writer of slapd's counters share ``ldap.csv``.
 
-Source of the format: zm-core-utils ``src/libexec/zmstat-*`` and zm-mailbox ``StatsDumper``.
+Who wants the state of now takes the newest row with ``ZmstatFile``; who sums up intervals must see every
+row once, and gives the blocks of a followed file to ``ZmstatRows``.
+
+Source of the format: zm-core-utils ``src/libexec/zmstat-*`` and zm-mailbox ``StatsDumper``, ``ActivityTracker``.
 """
 
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +24,11 @@ _LONGEST_LINE = 1 << 16
 _BLOCK = 1 << 20
 _MOST_UNREAD = 1 << 28
 
+ACTIVITY = ("timestamp", "command", "exec_count", "exec_ms_avg")
+"""Columns of the files in which mailboxd counts commands."""
+
+# 04/24/2013 00:23:23
+_STAMP = re.compile(r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d", re.ASCII)
 # 29250, -1, 10.405797101449275, 1.0E-4: Java's and Perl's own text
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)?", re.ASCII)
 
@@ -38,11 +47,15 @@ class ZmstatRow:
 
     def number(self, column: str) -> float | None:
         """Return a column's number; None where it is missing, empty, or text."""
-        text = self.fields.get(column, "")
-        if not _NUMBER.fullmatch(text):
-            return None
-        value = float(text)
-        return value if math.isfinite(value) else None
+        return parse_number(self.fields.get(column, ""))
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number in a field; None where it is empty, text, or beyond any number."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def parse_zmstat_line(line: str) -> list[str]:
@@ -77,7 +90,11 @@ def parse_zmstat_row(header: Sequence[str], fields: Sequence[str], now: float) -
 
 
 class ZmstatFile:
-    """The newest sample of one file that grows; each byte is read once."""
+    """The newest sample of one file that grows; each byte is read once.
+
+    Attributes:
+        header: Its columns; empty while there is no header.
+    """
 
     def __init__(self, host: Host, path: str) -> None:
         self._host = host
@@ -88,7 +105,7 @@ class ZmstatFile:
     def _forget(self) -> None:
         self._offset = 0
         self._rest = b""
-        self._header: list[str] = []
+        self.header: list[str] = []
         self._row = b""
 
     def newest(self, now: float) -> ZmstatRow | None:
@@ -99,14 +116,22 @@ class ZmstatFile:
         Raises:
             CollectError: The file cannot be read, or its last line not understood.
         """
-        with doing(f"reading {self.path}"):
-            self._read_on()
+        self.read_on()
         if not self._row:
             return None
         try:
-            return parse_zmstat_row(self._header, parse_zmstat_line(self._row.decode("utf-8", "replace")), now)
+            return parse_zmstat_row(self.header, parse_zmstat_line(self._row.decode("utf-8", "replace")), now)
         except CollectError as exc:
             raise CollectError(exc.reason, f"{self.path}: {exc}", exc.remedy) from exc
+
+    def read_on(self) -> None:
+        """Read what was written since the last time.
+
+        Raises:
+            CollectError: The file cannot be read.
+        """
+        with doing(f"reading {self.path}"):
+            self._read_on()
 
     def _read_on(self) -> None:
         descriptor = self._host.open(self.path)
@@ -134,7 +159,58 @@ class ZmstatFile:
         self._rest = rest[-_LONGEST_LINE:]
         for line in lines:
             if line.split(b",", 1)[0].strip() == b"timestamp":
-                self._header = parse_zmstat_line(line.decode("utf-8", "replace"))
+                self.header = parse_zmstat_line(line.decode("utf-8", "replace"))
                 self._row = b""
             elif line.strip():
                 self._row = line
+
+
+class ZmstatRows:
+    """Gives the rows of one file, which comes in blocks of whole lines, their columns.
+
+    Attributes:
+        header: Columns of the rows to come; empty while nothing has told them.
+        skipped: Rows that no header fits, and lines that are none.
+    """
+
+    def __init__(self, *, shared: bool = False, free_text: bool = False) -> None:
+        """Begin without a header.
+
+        Args:
+            shared: Rows of ``ACTIVITY`` stand among others, with or without a header of their own.
+            free_text: The command is text that may hold commas, such as a statement of SQL.
+        """
+        self.header: tuple[str, ...] = ()
+        self.skipped = 0
+        self._shared = shared
+        self._free_text = free_text
+
+    def read(self, data: bytes) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        """Yield the columns and the fields of every row, as many of these as of those."""
+        for line in data.decode("utf-8", "replace").split("\n"):
+            fields = parse_zmstat_line(line)
+            if fields[0] == "timestamp":
+                header = tuple(fields)
+                if not (self._shared and header == ACTIVITY):
+                    self.header = header
+                continue
+            if self._free_text and len(fields) > len(ACTIVITY):
+                fields = [fields[0], ",".join(fields[1:-2]), *fields[-2:]]
+            header = self.header
+            if self._shared and len(fields) == len(ACTIVITY) and fields[1] and not _NUMBER.fullmatch(fields[1]):
+                header = ACTIVITY
+            if len(fields) == len(header) and _STAMP.fullmatch(fields[0]):
+                yield header, fields
+            elif line.strip("\r \t"):
+                self.skipped += 1
+
+
+def read_last_header(host: Host, path: str) -> tuple[str, ...]:
+    """Return the columns of the rows that will come next in a file that exists.
+
+    Raises:
+        CollectError: The file cannot be read.
+    """
+    file = ZmstatFile(host, path)
+    file.read_on()
+    return tuple(file.header)

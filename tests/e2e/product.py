@@ -7,7 +7,7 @@ from pathlib import Path
 from e2e.lab import V3User, run
 
 MIB = Path(__file__).parents[2] / "packaging" / "mib"
-COLLECTORS = ("filesystem", "postfix", "mysqld", "jvm", "auth", "services", "zimbra")
+COLLECTORS = ("filesystem", "postfix", "mailflow", "mysqld", "jvm", "mailboxd", "auth", "services", "zimbra", "logs")
 QUICK = {"for": "1s", "keep": "1s"}
 
 

@@ -23,6 +23,7 @@ from e2e.lab import (
     Prometheus,
     Snmptrapd,
     Zcs,
+    append,
     hung_mount,
     kill,
     mount_memory,
@@ -42,6 +43,9 @@ RULES = {rule.name: rule for rule in CATALOGUE.alerts}
 
 NOT_INJECTED = {
     "ZcsFilesystemFullSoon": "a forecast needs half an hour of watching at the least",
+    "ZcsAuthSlowSpraying": "it clears after an hour",
+    "ZcsAuthSlowDistributed": "it clears after an hour",
+    "ZcsAuthTotalShare": "it stands in for ZcsAuthTotalFailures where the number of active accounts is configured",
 }
 """Alerts without a fault here, and why."""
 
@@ -55,6 +59,7 @@ THRESHOLDS = {
     "ZcsJvmGcTime": {"warning": 0.0001},
     "ZcsLogLagging": {"warning": 50.0},
     "ZcsNotificationsStuck": {"warning": 5.0},
+    "ZcsLogStale": {"warning": 5.0},
 }
 """Where the real threshold would take too long to reach, or to fall below again."""
 
@@ -62,6 +67,9 @@ LOCALCONFIG = {"zimbra_swatch_threshold_seconds": "10", "zimbra_swatch_total_thr
 
 STORE, INDEX, REDOLOG = HOME / "store", HOME / "index", HOME / "redolog"
 PROXY_LOG = HOME / "log/nginx.log"
+DATABASE_LOG, FRESHCLAM_LOG = HOME / "log/mysql_error.log", HOME / "log/freshclam.log"
+MAILBOXD_TABLE = HOME / "zmstat/mailboxd.csv"
+KERNEL_LOG, STATS_LOG = Path("/var/log/kern.log"), Path("/var/log/zimbra-stats.log")
 MAINTENANCE = Path("/run/zcs-exporter/maintenance")
 
 PID_FILES = {
@@ -273,6 +281,24 @@ def _damaged_message(lab: Lab) -> Iterator[None]:
     corrupt.unlink()
 
 
+def _mailboxd_row(lmtp_threads: int, db_connections: int) -> str:
+    return f"{stamp(now(), '%m/%d/%Y %H:%M:%S')},{lmtp_threads},{db_connections}"
+
+
+@fault(FIRST, "ZcsMailboxdThreadsShort", "ZcsMailboxdLmtpSaturated", "ZcsMailboxdDatabasePool")
+def _mailboxd_is_busy(lab: Lab) -> Iterator[None]:
+    """Before mail waits, so that the queue grows while the threads are at their limit."""
+    lab.zcs.append_mailbox(
+        f"{stamp(now())},402 INFO  [LmtpServer] [] "
+        "TcpServer/7025 - Starting accept loop: 1 core threads, 20 max threads."
+    )
+    lab.wait_value(20, "zcs_mailboxd_threads_limit", protocol="lmtp")
+    append(MAILBOXD_TABLE, _mailboxd_row(20, 100))
+    lab.wait_value(0, "zcs_mailboxd_lmtp_queue_growth_messages")
+    yield
+    append(MAILBOXD_TABLE, _mailboxd_row(2, 1))
+
+
 @fault(
     FIRST,
     "ZcsQueueIntakeStalled",
@@ -366,6 +392,7 @@ def _no_answer_to_saslauthd(lab: Lab) -> Iterator[None]:
     "ZcsAuthSpraying",
     "ZcsAuthDistributed",
     "ZcsAuthAdminFailures",
+    "ZcsAuthDirectoryUnreachable",
 )
 def _attack(lab: Lab) -> Iterator[None]:
     at = now()
@@ -375,7 +402,43 @@ def _attack(lab: Lab) -> Iterator[None]:
     lines += [failure(at, "203.0.113.10", f"spray{number}@example.com") for number in range(10)]
     lines += [failure(at, f"198.51.100.{number}", "bob@example.com") for number in range(1, 11)]
     lines += [failure(at, f"2001:db8::{number:x}", f"user{number}@example.com") for number in range(1, 170)]
+    unreachable = "external LDAP auth failed, LDAP error: An error occurred while attempting to connect to server ad"
+    lines.append(failure(at, "203.0.113.12", "ann@example.com").replace("invalid password", unreachable))
+    change = audit(at, "203.0.113.13", "cmd=ModifyConfig; zimbraMtaMyNetworks=x;", "7071/service/admin/soap")
+    lines.append(change.replace("WARN ", "INFO "))
     lab.zcs.append_audit("\n".join(lines))
+    kept_out = "Access from IP 203.0.113.9 suspended, for repeated failed login."
+    lab.zcs.append_mailbox(_java_entry(at, "INFO", "misc", kept_out))
+    yield  # each window ends by itself
+
+
+@fault(FIRST, "ZcsQueueContentFilterUnreachable")
+def _filter_is_down(lab: Lab) -> Iterator[None]:
+    def hop(relay: str, status: str) -> None:
+        fields = f"relay={relay}, delay=0.1, delays=0.1/0/0/0, dsn=4.4.1, status={status}"
+        message = f"postfix/smtp[4716]: 3F2A81C0E5D: to=<ann@example.com>, {fields}"
+        lab.zcs.append_syslog(f"{stamp(now(), '%b %e %H:%M:%S')} mail {message}")
+
+    hop("none", "deferred (connect to 127.0.0.1[127.0.0.1]:10024: Connection refused)")
+    yield
+    hop("127.0.0.1[127.0.0.1]:10024", "sent (250 2.0.0 Ok: queued as 7B1C21C0E60)")
+
+
+@fault(FIRST, "ZcsQueueDoubleBounces", "ZcsAuthOutboundFlood", "ZcsAuthOutboundFloodConfirmed")
+def _flood(lab: Lab) -> Iterator[None]:
+    # Their hour is over at the first full minute after this, and the alarms with it.
+    begin = f"{stamp((now() + 10) // 60 * 60 - 3535, '%b %e %H:%M:%S')} mail postfix/"
+    login = "sasl_method=PLAIN, sasl_username=eve@example.com"
+    lines = [f"submission/smtpd[4712]: 3F2A81C0E5E: client=pc[192.0.2.7], {login}"]
+    lines += [
+        f"qmgr[4001]: {message}: from=<{sender}>, size=2000, nrcpt={recipients} (queue active)"
+        for message, sender, recipients in (("3F2A81C0E5E", "eve@example.com", 5000), ("3F2A81C0E5F", "", 150))
+    ]
+    refused = "relay=mx.example.net[203.0.113.1]:25, delay=1, delays=0/0/0/1, dsn=5.7.1, status=bounced (host said: no)"
+    for message in ("3F2A81C0E5E", "3F2A81C0E5F"):
+        lines += [f"smtp[4716]: {message}: to=<u{number}@example.net>, {refused}" for number in range(150)]
+        lines.append(f"qmgr[4001]: {message}: removed")
+    lab.zcs.append_syslog("\n".join(begin + line for line in lines))
     yield  # each window ends by itself
 
 
@@ -389,6 +452,80 @@ def _restarts(lab: Lab) -> Iterator[None]:
     yield
     # What has restarted has so for an hour or a day, unless nobody wants it any more.
     lab.zcs.set_services(*(name for name in SERVICES if name != "dnscache"))
+
+
+def _java_entry(second: int, level: str, component: str, message: str) -> str:
+    """Return an entry of mailbox.log as ZCS 10 writes it."""
+    context = "name=ann@example.com;mid=12;oip=203.0.113.9;soapId=4e5e1bb3;"
+    thread = "qtp1068934215-733:https://mail.example.com:443/service/soap/SearchRequest"
+    return f"{stamp(second)},402 {level:5} [{thread}] [{context}] {component} - {message}"
+
+
+@fault(FIRST, "ZcsLogFatal", "ZcsIndexCorrupt")
+def _faults_of_mailboxd(lab: Lab) -> Iterator[None]:
+    """Both windows end soon: that of FATAL entries is ten minutes long, that of damaged indexes a day."""
+    at = now()
+    lines = [_java_entry(at - 570, "FATAL", "system", "handler exception")] * 3
+    lines.append(_java_entry(at - 86400 + 45, "ERROR", "index", "Index corrupted"))
+    lab.zcs.append_mailbox("\n".join(lines))
+    yield
+
+
+@fault(FIRST, "ZcsLogDebugLeftOn")
+def _debug_left_on(lab: Lab) -> Iterator[None]:
+    lab.zcs.append_mailbox("\n".join([_java_entry(now(), "DEBUG", "soap", "x")] * 30))
+    yield
+    lab.zcs.append_mailbox("\n".join([_java_entry(now(), "INFO", "soap", "x")] * 60))
+
+
+@fault(FIRST, "ZcsKernelOomKill", "ZcsKernelStorageErrors", "ZcsLdapMapFull", "ZcsMysqldCorruption")
+def _faults_that_count_for_an_hour(lab: Lab) -> Iterator[None]:
+    """Their hour is nearly over, and their alarms with it."""
+    at = now() - 3550
+    syslog = stamp(at, "%b %e %H:%M:%S") + " mail"
+    append(KERNEL_LOG, f"{syslog} kernel: Out of memory: Killed process 3001 (java) total-vm:9437184kB, anon-rss:1kB")
+    append(KERNEL_LOG, f"{syslog} kernel: Buffer I/O error on dev dm-0, logical block 12, lost async page write")
+    lab.zcs.append_syslog(f"{syslog} slapd[2101]: mdb_add: txn_commit failed : MDB_MAP_FULL: Environment mapsize ...")
+    append(DATABASE_LOG, f"{stamp(at)} 0 [ERROR] InnoDB: Database page corruption on disk or a failed file read of x")
+    yield
+
+
+@fault(FIRST, "ZcsMailboxdGaveUp")
+def _manager_gives_up(lab: Lab) -> Iterator[None]:
+    def tell(message: str) -> None:
+        lab.zcs.append_syslog(f"{stamp(now(), '%b %e %H:%M:%S')} mail zmmailboxdmgr[2955]: {message}")
+
+    tell("mailboxd/JVM exited twice in 28 seconds (tolerance=60)")
+    yield
+    tell("manager started mailboxd/JVM with pid 9120")
+
+
+@fault(FIRST, "ZcsFreshclamFailing")
+def _old_signatures(_: Lab) -> Iterator[None]:
+    def update(second: int) -> None:
+        append(FRESHCLAM_LOG, f"ClamAV update process started at {stamp(second, '%a %b %e %H:%M:%S %Y')}")
+        append(FRESHCLAM_LOG, "daily.cvd database is up-to-date (version: 27202, sigs: 2053984, f-level: 90)")
+
+    update(now() - 3 * 86400)
+    yield
+    update(now())
+
+
+@fault(FIRST, "ZcsLogStale")
+def _syslog_is_stuck(_: Lab) -> Iterator[None]:
+    """Its heart beats once, and after it was healed for as long as there is a log."""
+
+    def beat() -> None:
+        append(STATS_LOG, f"{stamp(now(), '%b %e %H:%M:%S')} mail zimbramon[17]: 17:info: zmstat cpu.csv: time:: 1")
+
+    def keep_beating() -> None:
+        while STATS_LOG.exists():
+            beat()
+            time.sleep(1)
+
+    beat()
+    yield
+    threading.Thread(target=keep_beating, daemon=True).start()
 
 
 # -- Faults of the second group ------------------------------------------------------------------------------------
@@ -422,6 +559,17 @@ def _database_ends(lab: Lab) -> Iterator[None]:
     lab.mariadb.start()
 
 
+@fault(SECOND, "ZcsJvmOutOfMemory")
+def _out_of_memory(lab: Lab) -> Iterator[None]:
+    entry = _java_entry(now(), "FATAL", "system", "handler exception")
+    lab.zcs.append_mailbox(
+        f"{entry}\njava.lang.OutOfMemoryError: Java heap space\n\tat java.util.Arrays.copyOf(A.java:1)"
+    )
+    lab.jvms.mailboxd.kill9()
+    yield
+    lab.jvms.mailboxd.start()
+
+
 @fault(SECOND, "ZcsCollectorFailing")
 def _queue_is_no_directory(lab: Lab) -> Iterator[None]:
     queue = lab.postfix.spool / "corrupt"
@@ -430,6 +578,14 @@ def _queue_is_no_directory(lab: Lab) -> Iterator[None]:
     yield
     queue.unlink()
     aside.rename(queue)
+
+
+@fault(SECOND, "ZcsAuthProxiesUntrusted")
+def _one_address_for_all(lab: Lab) -> Iterator[None]:
+    at = now()
+    lines = [failure(at, "10.9.9.9", f"user{number % 20}@example.com") for number in range(60)]
+    lab.zcs.append_audit("\n".join(lines))
+    yield  # the window ends by itself
 
 
 @fault(SECOND, "ZcsNotificationsStuck")
@@ -476,8 +632,11 @@ def _prepared(zcs: Zcs) -> Iterator[dict[str, int]]:
         for place, size, inodes in ((STORE, "8m", 200), (INDEX, "1m", 0), (REDOLOG, "1m", 0)):
             mount_memory(place, size, inodes)
             unmount_later(place)
-        write(PROXY_LOG, "")
-        stack.callback(PROXY_LOG.unlink)
+        for log in (PROXY_LOG, FRESHCLAM_LOG, KERNEL_LOG, STATS_LOG):
+            write(log, "")
+            stack.callback(log.unlink)
+        write(MAILBOXD_TABLE, "timestamp,lmtp_threads,db_pool_size\n")
+        stack.callback(MAILBOXD_TABLE.unlink)
         zcs.set_services(*SERVICES)
         zcs.set_history("10.0.8")
         zcs.set_localconfig(snmp_notify="0", **LOCALCONFIG)

@@ -16,8 +16,11 @@ from zcs_exporter.registry import collector_classes
 ROOT = Path(__file__).parents[2]
 FOR_COLLECTORS = {"zcs_exporter", "zcs_exporter.blocking", "zcs_exporter.contract", "zcs_exporter.hostio"}
 FOR_COLLECTORS |= {
+    "zcs_exporter.heavy_hitters",
     "zcs_exporter.installation",
     "zcs_exporter.localconfig",
+    "zcs_exporter.log_time",
+    "zcs_exporter.mail_day",
     "zcs_exporter.text",
     "zcs_exporter.durations",
 }

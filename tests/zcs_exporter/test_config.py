@@ -44,6 +44,12 @@ BROKEN = {
     "network that is none": ("web: {allow: [office]}", "'office' is not a network"),
     "log level": ("log: {level: loud}", "log.level: input should be 'debug', 'info', 'warning' or 'error'"),
     "log format": ("log: {format: xml}", "log.format: "),
+    "events into our own state": ("events: {file: token}", "line 1: events.file: 'token' is no name for it"),
+    "events into the database": ("events: {file: state.sqlite3-wal}", "events.file: 'state.sqlite3-wal' is no name"),
+    "events relative to nothing": ("events: {file: log/events.jsonl}", "must be an absolute path"),
+    "events without a name": ("events: {file: ''}", "is no name for it"),
+    "events kept for minutes": ("events: {keep: 5m}", "events.keep: "),
+    "events in no room": ("events: {max_mib: 1}", "events.max_mib: "),
     "privacy": ("privacy: {accounts: sometimes}", "privacy.accounts: "),
     "unknown collector": ("collectors: {postfiks: {}}", r"collectors.postfiks: unknown key; did you mean postfix\?"),
     "unknown collector option": ("collectors: {postfix: {intervall: 15s}}", r"did you mean interval\?"),
@@ -196,3 +202,14 @@ def test_a_value_given_in_two_files_is_a_fault_that_names_the_second(tmp_path: P
 def test_any_text_is_a_value_or_a_fault_of_ours(text: str) -> None:
     with contextlib.suppress(YamlError):
         load_yaml(text)
+
+
+def test_events_go_to_the_state_directory_unless_a_site_wants_them_elsewhere(tmp_path: Path) -> None:
+    def file(text: str) -> str | None:
+        (tmp_path / "config.yaml").write_text(text)
+        return load_config(str(tmp_path / "config.yaml"), CATALOGUE).events.file
+
+    assert file("") == "events.jsonl"
+    assert file("events: {file: attacks.json}") == "attacks.json"
+    assert file("events: {file: /var/log/zcs//events.jsonl}") == "/var/log/zcs/events.jsonl"
+    assert file("events: {file: null}") is None

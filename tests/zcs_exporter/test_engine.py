@@ -17,7 +17,7 @@ from snapshots import sample
 
 from zcs_exporter import engine as engine_module
 from zcs_exporter.alerting.evaluate import Policy
-from zcs_exporter.alerting.model import AlertRule, Catalogue, EventRule
+from zcs_exporter.alerting.model import AlertRule, Catalogue, EventRule, Severity
 from zcs_exporter.contract import (
     CollectError,
     CollectorConfig,
@@ -103,7 +103,7 @@ class Desk:
         self.store = StateStore(str(directory), "machine:mail")
         self.manual = manual
         self.sent: list[Delivery] = []
-        self.records: list[Record] = []
+        self.records: list[Record | Message] = []
         self.positions: dict[str, str] = {}
 
     async def start(self, collector: Counting | None = None) -> Engine:
@@ -175,6 +175,97 @@ def test_a_transition_is_on_disk_before_it_is_handed_to_the_dispatcher(tell: Tel
         assert await desk.round(full()) == ["/opt/zimbra is full"]
 
         assert handed == [(desk.sent[-1].number,)]
+
+    tell(story)
+
+
+def test_what_happened_is_recorded_once_it_is_on_disk_records_of_logs_first(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full(value=0))
+        order: list[str] = []
+        commit = desk.store.commit
+
+        async def watched(batch: Commit) -> None:
+            await commit(batch)
+            order.append("committed")
+
+        desk.store.commit = watched  # type: ignore[method-assign]
+        links = replace(engine._links, record=lambda news: order.extend(type(each).__name__ for each in news))
+        engine._links = links
+        seen = Record("login_failed", 1.0)
+        await desk.round(full(), Event("ZcsStopped", 1.0, {"name": "mta"}), records=(seen,))
+
+        assert order == ["committed", "Record", "Message", "Message"]
+
+    tell(story)
+
+
+def test_what_a_disk_that_refuses_does_not_keep_is_recorded_all_the_same(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+
+        async def refuse(_batch: Commit) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        desk.store.commit = refuse  # type: ignore[method-assign]
+        desk.positions = {"/var/log/zimbra.log": "later"}
+        await desk.round(full(value=0), records=(Record("login_failed", 1.0),))
+        await desk.round(full(value=0))
+
+        assert desk.records == [Record("login_failed", 1.0)]
+
+    tell(story)
+
+
+def test_a_turn_that_nobody_waits_for_any_more_is_ended_and_told(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full(value=0))
+        held, commit = asyncio.Event(), desk.store.commit
+
+        async def slow(batch: Commit) -> None:
+            await commit(batch)
+            await held.wait()
+
+        desk.store.commit = slow  # type: ignore[method-assign]
+        engine.deliver("counting", Outcome(records=(Record("login_failed", 1.0),), samples=(full(value=1),)))
+        turn = asyncio.create_task(engine.turn())
+        while engine._save is None:
+            await asyncio.sleep(0)
+        turn.cancel()
+        held.set()
+        await engine.turn()
+
+        assert turn.cancelled()
+        assert [type(each).__name__ for each in desk.records] == ["Record", "Message"]
+        assert [each.message.text for each in desk.sent] == ["/opt/zimbra is full"]
+
+    tell(story)
+
+
+class JudgingCounting(Counting):
+    """A collector that tells by itself what was an attack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Mapping[str, Mapping[str, float]]] = []
+
+    def take_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
+        self.taken.append(thresholds)
+
+
+def test_a_collector_that_judges_is_given_the_thresholds_when_it_is_adopted_and_whenever_they_change(
+    tell: Tell,
+) -> None:
+    async def story(desk: Desk) -> None:
+        judge = JudgingCounting()
+        engine = await desk.start(judge)
+        assert judge.taken == [{"ZcsFull": {"warning": 1.0}}]
+        engine.set_policies({"ZcsFull": Policy({Severity.WARNING: 2.0, Severity.CRITICAL: 3.0})})
+        assert judge.taken[1:] == [{"ZcsFull": {"warning": 2.0, "critical": 3.0}}]
+        engine.set_policies({"ZcsFull": Policy({})})
+        assert judge.taken[2:] == [{"ZcsFull": {}}]
 
     tell(story)
 

@@ -234,3 +234,28 @@ def test_the_position_after_the_last_lines_is_given_even_once_following_has_ende
     run(follower, story)
 
     assert found == [len("old\nnew\n")]
+
+
+@pytest.mark.parametrize(("other", "expected"), [(None, 5.0), (0.0, follow_module.POLL)])
+def test_a_log_is_looked_at_as_often_as_its_most_eager_reader_needs(
+    host: FakeHost, manual: ManualClock, monkeypatch: pytest.MonkeyPatch, other: float | None, expected: float
+) -> None:
+    host.write(LOG, "")
+    paces = [5.0] if other is None else [5.0, other]
+    subscriptions = [LogSubscription(LOG, lambda _: None, pace=pace) for pace in paces]
+    follower = LogFollower(host, LOG, None, subscriptions, lambda: None, manual.clock)
+    slept: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        slept.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(follow_module.asyncio, "sleep", note)
+
+    async def story(_: Followers) -> None:
+        await until(lambda: any(seconds > 0.1 for seconds in slept))
+
+    run(follower, story)
+
+    assert {seconds for seconds in slept if seconds > 0.1} == {expected}

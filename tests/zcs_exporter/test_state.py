@@ -12,11 +12,14 @@ from typing import TypeVar
 
 import pytest
 
+from zcs_exporter.alerting.alarm import Alarm, SeverityState
+from zcs_exporter.alerting.model import Severity
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.state import RESERVE, SCHEMA_VERSION, Commit, Saved, StateError, StateStore, read_saved
 
 T = TypeVar("T")
 HERE = "machine:mail"
+ALARM = Alarm("A", (("mountpoint", "/a"),), {Severity.WARNING: SeverityState(1000.0, firing=True)}, 3, Severity.WARNING)
 
 
 def message(number: int) -> Message:
@@ -44,9 +47,9 @@ def test_everything_of_a_round_is_read_back(tmp_path: Path) -> None:
     commit = Commit(
         positions={"/var/log/zimbra.log": "here"},
         rows={("auth", "counters"): "[1]", ("auth", "gone"): None},
-        alarms={"A{}": {"alert": "A"}},
+        alarms={"A{}": ALARM.to_json()},
         messages={7: (message(7), ("nms", "spare"))},
-        meta={"baseline": "1"},
+        meta={"baseline": "1", "next_alarm": "4"},
     )
 
     use(tmp_path, lambda store: store.commit(commit))
@@ -54,23 +57,24 @@ def test_everything_of_a_round_is_read_back(tmp_path: Path) -> None:
 
     assert found.positions == {"/var/log/zimbra.log": "here"}
     assert found.rows == {"auth": {"counters": "[1]"}}
-    assert found.alarms == [{"alert": "A"}]
+    assert found.alarms == [ALARM]
     assert [(each.number, each.target, each.message, each.sequence) for each in found.deliveries] == [
         (7, "nms", message(7), None),
         (7, "spare", message(7), None),
     ]
-    assert found.next_message == 8
+    assert (found.next_message, found.next_alarm) == (8, 4)
     assert found.meta["baseline"] == "1"
 
 
 def test_a_later_change_replaces_and_deletes(tmp_path: Path) -> None:
-    first = Commit(rows={("auth", "a"): "1", ("auth", "b"): "1"}, alarms={"A{}": {"alert": "A"}, "B{}": {"alert": "B"}})
+    alarms = {"A{}": ALARM.to_json(), "B{}": Alarm("B", ()).to_json()}
+    first = Commit(rows={("auth", "a"): "1", ("auth", "b"): "1"}, alarms=alarms)  # type: ignore[arg-type]
     first.absorb(Commit(rows={("auth", "a"): "2", ("auth", "b"): None}, alarms={"A{}": None}))
 
     use(tmp_path, lambda store: store.commit(first))
 
     assert saved(tmp_path).rows == {"auth": {"a": "2"}}
-    assert saved(tmp_path).alarms == [{"alert": "B"}]
+    assert saved(tmp_path).alarms == [Alarm("B", ())]
 
 
 def test_a_sequence_number_is_kept_with_its_message_until_that_is_settled(tmp_path: Path) -> None:
@@ -144,10 +148,31 @@ def test_what_is_not_a_database_is_refused_with_the_remedy(tmp_path: Path) -> No
         StateStore(str(tmp_path), HERE)
 
 
-@pytest.mark.parametrize("damage", ["UPDATE alarm SET alarm = '{'", "UPDATE message SET message = '{}'"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE alarm SET alarm = '{'",
+        "UPDATE alarm SET alarm = '{}'",
+        "UPDATE alarm SET alarm = '[]'",
+        "UPDATE alarm SET alarm = json_remove(alarm, '$.labels')",
+        "UPDATE alarm SET alarm = json_remove(alarm, '$.alert')",
+        "UPDATE alarm SET alarm = json_remove(alarm, '$.told_at')",
+        "UPDATE alarm SET alarm = json_remove(alarm, '$.states.WARNING.ended')",
+        "UPDATE alarm SET alarm = json_set(alarm, '$.labels', json('[]'))",
+        "UPDATE alarm SET alarm = json_set(alarm, '$.alarm_id', 'one')",
+        "UPDATE alarm SET alarm = json_set(alarm, '$.told_at', json('null'))",
+        "UPDATE alarm SET alarm = json_set(alarm, '$.states.WARNING.active_since', json('null'))",
+        "UPDATE alarm SET alarm = json_set(alarm, '$.severity', 'LOUD')",
+        "UPDATE alarm SET alarm = json_set(alarm, '$.colour', 'red')",
+        "INSERT INTO meta VALUES ('next_alarm', 'many')",
+        "INSERT OR REPLACE INTO meta VALUES ('last_message', '')",
+        "UPDATE message SET message = '{}'",
+    ],
+)
 def test_damaged_rows_are_refused_with_the_remedy(tmp_path: Path, damage: str) -> None:
     async def break_it(store: StateStore) -> None:
-        await store.commit(Commit(alarms={"A{}": {"alert": "A"}}, messages={1: (message(1), ("nms",))}))
+        await store.commit(Commit(alarms={"A{}": ALARM.to_json()}, messages={1: (message(1), ("nms",))}))
+        await store.load()
         await store.run(lambda database: database.execute(damage))
         with pytest.raises(StateError, match=r"move state\.sqlite3 away"):
             await store.load()

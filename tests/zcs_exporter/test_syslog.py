@@ -111,6 +111,32 @@ def test_without_a_name_nothing_is_ours() -> None:
     assert reader.messages() == []
 
 
+def test_a_line_of_any_program_is_taken_for_a_text_in_its_message() -> None:
+    got: list[SyslogBlock] = []
+    manual = ManualClock()
+    wish = SyslogSubscription(LOG, {}, got.append, texts=(b"needle", b"other needle"))
+    reader = SyslogReader([wish], (b"mail", b"needle"), 0, manual.clock)
+    taken = [
+        b"Mar  2 10:20:50 mail postfix/cleanup[12]: 3F2A: message-id=<needle and another needle>",
+        b"Mar  2 10:20:52 MAIL sshd: needle",
+    ]
+    others = [
+        b"Mar  2 10:20:50 relay-7 postfix/cleanup[12]: needle",
+        b"Mar  2 10:20:50 needle sshd[1]: x",
+        b"needle",
+        b"Mar  2 10:20:50 mail sshd[x]: needle",
+    ]
+    lines = [*taken[:1], *others, *taken[1:], CLIENT[:-1]]
+    reader.feed(LogBlock(LOG, b"".join(line + b"\n" for line in lines), 0))
+    (block,) = got
+    assert [line.message for line in block.lines] == [line.partition(b": ")[2] for line in taken]
+    assert [(line.program, line.pid) for line in block.lines] == [(b"postfix/cleanup", b"12"), (b"sshd", b"")]
+    first, second = (line.at for line in block.lines)
+    assert first is not None
+    assert second == first + 2
+    assert reader.previous == 0
+
+
 _PREFIXES = [
     b"Mar  2 10:20:50 mail ",
     b"Mar  2 10:20:50 other ",

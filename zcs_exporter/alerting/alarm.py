@@ -87,15 +87,26 @@ class Alarm:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Alarm":
-        """Return the alarm that ``to_json`` wrote."""
+        """Return the alarm that ``to_json`` wrote.
+
+        Raises:
+            AttributeError, LookupError, TypeError, ValueError: It did not write this.
+        """
         decoded = {
             "labels": tuple(sorted(data["labels"].items())),
-            "states": {Severity[name]: SeverityState(**state) for name, state in data["states"].items()},
+            "states": {Severity[name]: _state(state) for name, state in data["states"].items()},
+            **{name: int(data[name]) for name in ("alarm_id", "count")},
+            **{name: float(data[name]) for name in ("since", "told_at")},
             "severity": Severity[data["severity"]],
             "offenders": frozenset(data["offenders"]),
             "evidence": evidence_from_json(data["evidence"]),
         }
         return cls(**{**data, **decoded})
+
+
+def _state(data: Mapping[str, Any]) -> SeverityState:
+    ended = data["ended"]
+    return SeverityState(float(data["active_since"]), bool(data["firing"]), None if ended is None else float(ended))
 
 
 class Change(StrEnum):

@@ -6,7 +6,6 @@ the privacy settings let through on this connection, ``evidence_hidden`` how man
 """
 
 import json
-import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -15,8 +14,9 @@ from zcs_exporter import __version__
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.alerting.wording import format_value
-from zcs_exporter.contract import CollectError, Evidence, EvidenceKind, Sample
+from zcs_exporter.contract import CollectError, EvidenceKind, Sample
 from zcs_exporter.notify.message import alarm_text
+from zcs_exporter.plain import plain_evidence, plain_number
 from zcs_exporter.snapshot import Reading, Snapshot
 
 CONTENT_TYPE = "application/json; charset=utf-8"
@@ -77,15 +77,15 @@ def _alarm(rule: AlertRule, alarm: Alarm, host: str, visible: AbstractSet[Eviden
         "urgency": rule.urgency_of(alarm.severity),
         "since": alarm.since,
         "count": alarm.count,
-        "value": _number(alarm.value),
+        "value": plain_number(alarm.value),
         "value_text": None if alarm.value is None else format_value(alarm.value, rule.unit),
-        "threshold": _number(alarm.threshold),
+        "threshold": plain_number(alarm.threshold),
         "threshold_text": None if alarm.threshold is None else format_value(alarm.threshold, rule.unit),
         "unit": rule.unit,
         "summary": alarm_text(rule, alarm, host),
         "meaning": rule.meaning,
         "action": rule.action,
-        **_evidence(alarm.evidence, visible),
+        **plain_evidence(alarm.evidence, visible),
     }
 
 
@@ -120,25 +120,9 @@ def _sample(sample: Sample, visible: AbstractSet[EvidenceKind]) -> dict[str, Any
         "name": sample.metric.name + sample.suffix,
         "type": sample.metric.kind,
         "labels": sample.label_map(),
-        "value": _number(sample.value),
+        "value": plain_number(sample.value),
     }
-    return plain | _evidence(sample.evidence, visible) if sample.evidence else plain
-
-
-def _evidence(evidence: Evidence, visible: AbstractSet[EvidenceKind]) -> dict[str, Any]:
-    shown = [item for item in evidence if item.kind in visible]
-    return {
-        "evidence": [{"kind": item.kind, "value": item.value, "count": _number(item.count)} for item in shown],
-        "evidence_hidden": len(evidence) - len(shown),
-    }
-
-
-def _number(value: float | None) -> float | str | None:
-    if value is None or math.isnan(value):
-        return None
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return value
+    return plain | plain_evidence(sample.evidence, visible) if sample.evidence else plain
 
 
 def _encode(data: object) -> bytes:

@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -21,6 +20,8 @@ from zcs_exporter.contract import Clock, CollectError, EvidenceKind
 from zcs_exporter.expose import api
 from zcs_exporter.expose.access import COOKIE_LIFE, Access, Peer, Refusal, check_exposure, is_cross_site
 from zcs_exporter.expose.connections import IDLE_PATIENCE, Connections
+from zcs_exporter.expose.event_stream import CONTENT_TYPE as EVENT_STREAM
+from zcs_exporter.expose.event_stream import EventStream, EventStreams, read_wish
 from zcs_exporter.expose.prometheus import GZIP_LEVEL, Exposition, negotiate
 from zcs_exporter.expose.status_page import (
     Scene,
@@ -89,6 +90,7 @@ class WebServer:
         self._kept: dict[str, tuple[Snapshot, tuple[object, ...], bytes]] = {}
         self._read = BlockingCall("reading the web configuration")
         self._requests = 0
+        self._streams = EventStreams()
         self._socket: socket.socket | None = None
         self._listener: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
@@ -114,11 +116,13 @@ class WebServer:
                 web.post("/-/reload", self._reload_now),
                 web.get("/api/v1/alerts", self._alerts),
                 web.get("/api/v1/snapshot", self._snapshot),
+                web.get("/api/v1/events", self._events),
                 web.get("/login", self._login),
                 web.get("/", self._page),
             ]
         )
         app.on_response_prepare.append(self._add_headers)
+        app.on_shutdown.append(self._end_streams)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -144,6 +148,8 @@ class WebServer:
             settings = await self._load()
         except ConfigError as exc:
             return exc.faults
+        if (privacy, settings) != (self._privacy, self._settings):
+            self._streams.end()  # they began under rules that hold no more
         self._privacy = privacy
         self._kept.clear()
         self._take(settings)
@@ -200,6 +206,8 @@ class WebServer:
             connections.begin(connection)
             try:
                 response = await self._answer(request, handler)
+                if isinstance(response, EventStream):
+                    await response.pour(request)
             finally:
                 connections.end(connection, asyncio.get_running_loop().time())
             tls = request.transport.get_extra_info("ssl_object") if request.transport else None
@@ -309,6 +317,19 @@ class WebServer:
         )
         return web.Response(body=body, headers={"Content-Type": api.CONTENT_TYPE})
 
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if is_cross_site(request):
+            raise Refusal(403, "A page of another site may not ask for this.")
+        ring = self._view.events()
+        wish = read_wish(request, ring)
+        if request.method == "HEAD":
+            return web.Response(headers={"Content-Type": EVENT_STREAM})
+        # It is poured by the guard, where neither the time for an answer nor the number of requests limits it.
+        return self._streams.open(ring, wish, self._visible(request))
+
+    async def _end_streams(self, _app: web.Application) -> None:
+        self._streams.end()
+
     async def _login(self, request: web.Request) -> web.StreamResponse:
         given = request.query.get("token")
         if given is None:
@@ -361,7 +382,7 @@ class WebServer:
             kept = self._kept[kind] = (snapshot, circumstances, render())
         return kept[2]
 
-    def _visible(self, request: web.Request) -> AbstractSet[EvidenceKind]:
+    def _visible(self, request: web.Request) -> frozenset[EvidenceKind]:
         return visible_kinds(self._privacy, encrypted=self._access.peer(request.transport).private)
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.contract import CollectError
+from zcs_exporter.events.ring import Ring
 from zcs_exporter.notify.message import Message
 from zcs_exporter.snapshot import Snapshot
 
@@ -32,7 +33,11 @@ class View(Protocol):
         ...
 
     def log_problems(self) -> Sequence[tuple[str, CollectError]]:
-        """Return the logs that cannot be followed now, and why."""
+        """Return the logs that cannot be followed now, or written, and why."""
+        ...
+
+    def events(self) -> Ring:
+        """Return the last structured events."""
         ...
 
     def recent(self) -> Sequence[Message]:

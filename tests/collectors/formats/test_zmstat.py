@@ -10,7 +10,14 @@ from fakes import FakeHost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.formats.zmstat import ZmstatFile, parse_zmstat_line, parse_zmstat_row
+from collectors.formats.zmstat import (
+    ACTIVITY,
+    ZmstatFile,
+    ZmstatRows,
+    parse_zmstat_line,
+    parse_zmstat_row,
+    read_last_header,
+)
 from zcs_exporter.contract import CollectError, Reason
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "zmstat"
@@ -216,3 +223,65 @@ def test_it_does_not_matter_in_which_pieces_a_file_arrives(
 
     assert row is not None
     assert (row.number("a"), row.number("b")) == (5, 4)
+
+
+# Every row of a file that is followed
+
+
+def rows(*blocks: str, reader: ZmstatRows | None = None) -> tuple[list[dict[str, str]], int]:
+    """Return the rows by column, and how many were skipped."""
+    reader = reader or ZmstatRows()
+    found = [
+        dict(zip(header, fields, strict=True)) for block in blocks for header, fields in reader.read(block.encode())
+    ]
+    return found, reader.skipped
+
+
+def test_a_header_in_the_middle_of_a_block_names_the_rows_after_it() -> None:
+    found, skipped = rows(
+        "timestamp, a, b\n03/02/2024 10:20:03, 1, 2\n", "timestamp, b, a\n03/02/2024 10:20:33, 1, 2\n"
+    )
+
+    assert [(row["a"], row["b"]) for row in found] == [("1", "2"), ("2", "1")]
+    assert skipped == 0
+
+
+def test_values_without_blanks_fit_a_header_with_them_as_in_mysql_csv() -> None:
+    found, _ = rows("timestamp, Aborted_clients, Ssl_cipher\n03/02/2024 10:20:03,0,\n")
+
+    assert found == [{"timestamp": "03/02/2024 10:20:03", "Aborted_clients": "0", "Ssl_cipher": ""}]
+
+
+def test_rows_that_do_not_fit_are_skipped_and_counted() -> None:
+    found, skipped = rows(
+        "03/02/2024 10:20:03,1\ntimestamp,a\n03/02/2024 10:20:03,1,2\n03/02/2024 10:21:03\n\n \n03/02/2024 10:22:03,3\n"
+    )
+
+    assert [row["a"] for row in found] == ["3"]
+    assert skipped == 3
+
+
+def test_the_rows_of_two_writers_keep_their_own_columns() -> None:
+    found, skipped = rows(
+        ",".join(ACTIVITY) + "\ntimestamp, add_ops, bind_ops, rest\n03/02/2024 10:20:00, , , \n"
+        "03/02/2024 10:20:07,GET_CONN,14,0\n03/02/2024 10:20:30, 0, 4, 1\n",
+        reader=ZmstatRows(shared=True),
+    )
+
+    assert [row.get("command", row.get("bind_ops")) for row in found] == ["", "GET_CONN", "4"]
+    assert skipped == 0
+
+
+def test_what_is_read_next_in_a_file_has_its_last_header(host: FakeHost) -> None:
+    host.write(PATH, "timestamp,a\n03/02/2024 10:20:03,1\ntimestamp, b, c\n03/02/2024 10:20:33,1,2\ntimesta")
+
+    assert read_last_header(host, PATH) == ("timestamp", "b", "c")
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.one_of(st.text(max_size=30), st.sampled_from(["timestamp,a,b", "03/02/2024 10:20:03,1,2"]))))
+def test_any_text_gives_rows_that_fit_and_skips_the_rest(lines: list[str]) -> None:
+    reader = ZmstatRows()
+    for header, fields in reader.read("\n".join(lines).encode("utf-8", "replace")):
+        assert len(header) == len(fields)
+        assert header[0] == "timestamp"

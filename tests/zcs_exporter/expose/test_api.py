@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web_parts import EVIDENCE, FAILURES, reading
 
-from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Shortfall
+from zcs_exporter.contract import CollectError, EvidenceKind, Histogram, Kind, Metric, Reason, Shortfall
 from zcs_exporter.expose.api import snapshot_json
 from zcs_exporter.snapshot import Failure, Reading, Snapshot
 
@@ -53,6 +53,23 @@ def test_the_snapshot_says_what_is_known_and_why_the_rest_is_not() -> None:
     assert (by_name["ldap"]["present"], by_name["ldap"]["absent_because"]) == (False, "no slapd")
     assert (by_name["zimbra"]["present"], by_name["zimbra"]["duration"]) == (None, None)
     assert data["logs"][0]["remedy"] == "start syslog"
+
+
+def test_the_buckets_of_a_histogram_are_told_apart() -> None:
+    delay = Metric("zcs_mail_delay_seconds", Kind.HISTOGRAM, "x", ("stage",), buckets=(0.5,))
+    histogram = Histogram(delay)
+    histogram.observe(0.25, "queue")
+    snapshot = Snapshot(1, 1.0, {"mailflow": reading("mailflow", *histogram.samples())})
+
+    data = json.loads(snapshot_json("h", snapshot, (), EVERYTHING, ready=True))
+
+    name, kind = "zcs_mail_delay_seconds", "histogram"
+    assert data["collectors"][0]["samples"] == [
+        {"name": f"{name}_bucket", "type": kind, "labels": {"stage": "queue", "le": "0.5"}, "value": 1.0},
+        {"name": f"{name}_bucket", "type": kind, "labels": {"stage": "queue", "le": "+Inf"}, "value": 1.0},
+        {"name": f"{name}_sum", "type": kind, "labels": {"stage": "queue"}, "value": 0.25},
+        {"name": f"{name}_count", "type": kind, "labels": {"stage": "queue"}, "value": 1.0},
+    ]
 
 
 def test_what_may_not_be_seen_is_only_counted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from zcs_exporter.contract import Kind, Metric, Sample
+from zcs_exporter.contract import Histogram, Kind, Metric, Sample
 from zcs_exporter.expose.prometheus import Exposition, Format, negotiate, render
 from zcs_exporter.snapshot import Reading, Snapshot, vet
 
@@ -23,6 +23,9 @@ DISK = Metric(
 LINES = Metric("zcs_exporter_log_lines_total", Kind.COUNTER, "Lines.", ("log",))
 GC = Metric("jvm_gc_collection_seconds", Kind.SUMMARY, "Collections.", ("jvm", "gc"))
 THREADS = Metric("mysql_global_status_threads_connected", Kind.UNTYPED, "Connections that are open.")
+DELAY = Metric(
+    "zcs_mail_delay_seconds", Kind.HISTOGRAM, "Delay.", ("stage",), buckets=(0.1, 1, 10, 3600), max_series=50
+)
 UP = Metric("mysql_up", Kind.GAUGE, 'Whether it "answers".')
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -48,6 +51,14 @@ def whole(samples: Iterable[Sample], form: Format) -> bytes:
     return render(samples, form) + (b"# EOF\n" if form is Format.OPENMETRICS else b"")
 
 
+def delays() -> tuple[Sample, ...]:
+    histogram = Histogram(DELAY)
+    histogram.begin("connection")
+    for seconds in (0.05, 0.1, 0.25, 7.5, 90000):
+        histogram.observe(seconds, "queue")
+    return tuple(histogram.samples())
+
+
 EXAMPLES = (
     DISK.sample(943718400, mountpoint="/opt/zimbra", fstype="ext4"),
     DISK.sample(1.5, mountpoint='/mnt/a "quoted" \\ path', fstype="xfs"),
@@ -56,6 +67,7 @@ EXAMPLES = (
     GC.sample(0.25, suffix="_sum", jvm="mailboxd", gc="young"),
     THREADS.sample(97),
     UP.sample(True),
+    *delays(),
 )
 
 
@@ -63,7 +75,8 @@ def snapshot() -> Snapshot:
     readings = {
         "filesystem": Reading("filesystem", (DISK,), rounds=1, present=True, samples=EXAMPLES[:2]),
         "jvm": Reading("jvm", (GC,), rounds=1, present=True, samples=EXAMPLES[3:5]),
-        "mysqld": Reading("mysqld", (UP, THREADS), rounds=1, present=True, samples=EXAMPLES[5:]),
+        "mysqld": Reading("mysqld", (UP, THREADS), rounds=1, present=True, samples=EXAMPLES[5:7]),
+        "mailflow": Reading("mailflow", (DELAY,), rounds=1, present=True, samples=EXAMPLES[7:]),
     }
     return Snapshot(1, 1_709_371_233.0, readings, (EXAMPLES[2],))
 
@@ -85,6 +98,7 @@ def test_types_and_help_survive(form: Format) -> None:
     assert families["jvm_gc_collection_seconds"].type == "summary"
     assert families["mysql_global_status_threads_connected"].type == "unknown"
     assert families["zcs_exporter_log_lines"].type == "counter"
+    assert families["zcs_mail_delay_seconds"].type == "histogram"
 
 
 @pytest.mark.parametrize("form", Format)
@@ -112,6 +126,35 @@ def test_no_value_changes_on_its_way(value: float) -> None:
     assert read == value
     # A zero keeps no sign; everything else must.
     assert value == 0 or math.copysign(1, read) == math.copysign(1, value)
+
+
+@given(
+    buckets=st.lists(st.floats(1e-6, 1e12) | st.integers(1, 1 << 40), min_size=1, max_size=8, unique=True).map(sorted),
+    seen=st.lists(st.tuples(st.sampled_from(["queue", "network"]), st.floats(0, 1e12)), max_size=20),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_histogram_is_one_by_the_parsers_own_rules(buckets: list[float], seen: list[tuple[str, float]]) -> None:
+    """OpenMetrics' parser checks order, monotony, +Inf, count and sum."""
+    metric = Metric("zcs_mail_delay_seconds", Kind.HISTOGRAM, "Delay.", ("stage",), buckets=tuple(buckets))
+    histogram = Histogram(metric)
+    for stage, value in seen:
+        histogram.observe(value, stage)
+    samples = tuple(histogram.samples())
+
+    for form in Format:
+        found = parsed(whole(samples, form), form)
+        assert found == expected(samples)
+        for stage in {stage for stage, _ in seen}:
+            values = [value for name, value in seen if name == stage]
+            assert found["zcs_mail_delay_seconds_count", (("stage", stage),)] == len(values)
+            assert found["zcs_mail_delay_seconds_sum", (("stage", stage),)] == sum(values)
+            counted = {
+                float(dict(labels)["le"]): value
+                for (name, labels), value in found.items()
+                if name.endswith("_bucket") and ("stage", stage) in labels
+            }
+            bounds = [*map(float, buckets), float("inf")]
+            assert counted == {bound: sum(value <= bound for value in values) for bound in bounds}
 
 
 @pytest.mark.parametrize("form", Format)

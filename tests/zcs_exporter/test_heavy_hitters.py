@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.heavy_hitters import HeavyHitters
+from zcs_exporter.heavy_hitters import HeavyHitters
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 5))), st.integers(1, 8))

@@ -1,0 +1,244 @@
+"""The logs that ZCS's Java programs write: mailbox.log, sync.log, imapd.log and their like, of ZCS 8.0 to 10.1.
+
+An entry is ``YYYY-MM-DD HH:MM:SS,mmm LEVEL [thread] [context] component - message``, and the lines after it
+up to the next such line: a stack trace, or the rest of a long message. Everything that a client sent stands
+inside the context, the message or those lines. A context is ``key=value;`` pairs in which values double their
+semicolons, so it ends at the first ``] component - `` after a single one, or at once when it is empty.
+
+Source: the appenders of ZCS's log4j.properties, pattern ``%d %-5p [%t] [%z] %c{1} - %m%n``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] imap - SELECT elapsed=3
+_START = rb"\n[12]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:TRACE|DEBUG|INFO |WARN |ERROR|FATAL) \["
+_ENTRY = re.compile(_START)
+
+# Finds the newline before each line that somebody must look at, at the speed of memory: every line but those that
+# surely are an entry at INFO or below of a thread that tells nothing. The threads that do are LmtpServer-1, where
+# a message is refused, and main, Thread-1 and JettyShutdownThread, where mailboxd starts and stops. The newline
+# alone before the lookahead lets the search leap from line to line; without limits, broken lines cost their square.
+_TOLD = re.compile(
+    rb"\n(?![12](?s:.{23})[IDT](?s:.{6})"
+    rb"(?:[^JLmT]|L[^]]{0,99}\] \[[^]]{0,512}\] (?:[^l]|lmtp - D)))"
+)
+
+# 2024-03-02 10:25:11,402 FATAL [qtp1-733:https://h:443/service/soap/] [name=ann@example.com;mid=12;] system - text
+# A line with nothing in it that could be read in two ways.
+_PLAIN = re.compile(
+    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (TRACE|DEBUG|INFO |WARN |ERROR|FATAL) "
+    rb"\[([^]]*)\] \[((?:[^]]*;)?)\](?<!;;\]) ([A-Za-z_$][\w.$-]{0,63}) - "
+)
+_HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (TRACE|DEBUG|INFO |WARN |ERROR|FATAL) \[")
+_COMPONENT = re.compile(rb"\] ([A-Za-z_$][\w.$-]{0,63}) - ")
+_SEMICOLON = ord(";")
+
+# java.lang.OutOfMemoryError: Java heap space
+_CLASS = rb"((?:[A-Za-z_$][\w$]{0,60}\.){1,12}[A-Z_$][\w$]{0,80})"
+_THROWN = re.compile(rb"\n" + _CLASS + rb"(?::|\n|\Z)")
+# Caused by: java.io.IOException: No space left on device
+_CAUSE = b"\nCaused by: "
+_CAUSED = re.compile(_CAUSE + _CLASS + rb"(?::|\n|\Z)")
+_OUT_OF_MEMORY = re.compile(rb"\n(?:Caused by: )?java\.lang\.OutOfMemoryError(?:: ([^\n]{0,80})[^\n]*)?(?:\n|\Z)")
+NO_SPACE = b"No space left on device"
+_NO_SPACE = re.compile(rb"\n(?:Caused by: )?" + _CLASS + rb": [^\n]*" + NO_SPACE)
+
+LEVELS = {b"WARN ": "warn", b"ERROR": "error", b"FATAL": "fatal"}
+"""Levels that are counted; others are no key."""
+
+_CATEGORIES = """
+misc net index lucene search searchstat searchstats elasticsearch redolog lmtp smtp nio imap-client imap pop-client pop
+milter mailbox calendar im intercept account autoprov gal concurrency ldap acl security soap test sqltrace dbconn perf
+cache filter session backup system sync synctrace syncstate wbxml xsync extensions zimlet doc op dav io datasource rmgmt
+webclient scheduler store fb purge mailop slogger mbxmgr tnef nginxlookup contact share activity ews oauth zmg smime
+ephemeral contactbackup event eventlog ml SoapEngine DoSFilter
+"""
+COMPONENTS = frozenset(_CATEGORIES.split())
+"""ZCS's own log categories by the last part of their name, and two classes; whatever else writes is ``other``."""
+
+MEMORY_KINDS = ("heap", "gc_overhead", "metaspace", "threads", "other")
+_MEMORY_KINDS = (
+    (b"Java heap space", "heap"),
+    (b"GC overhead limit exceeded", "gc_overhead"),
+    (b"Metaspace", "metaspace"),
+    (b"Compressed class space", "metaspace"),
+    (b"PermGen space", "metaspace"),
+    (b"unable to create new native thread", "threads"),
+    (b"unable to create native thread", "threads"),
+)
+
+# Thread pool is 95% utilized.  237 out of 250 threads in use.
+_THREAD_POOL = re.compile(rb"Thread pool is \d{1,3}% utilized\. {1,2}(\d{1,6}) out of (\d{1,6}) threads in use\.")
+# version=10.0.8_GA_4518 release=20240205101010 builddate=20240205-1010 buildhost=build.example.com
+_VERSION = re.compile(rb"version=(\S{1,100}) release=\S+ builddate=")
+
+
+class Stretch(NamedTuple):
+    """Part of a block: one entry and what follows it.
+
+    Attributes:
+        start: Where the entry's line starts in the block; None for lines that go on from the block before.
+        line: The entry's line; empty for such lines.
+        rest: The lines that follow, each after a newline.
+        ended: Whether another entry comes after it in the block.
+    """
+
+    start: int | None
+    line: bytes
+    rest: bytes
+    ended: bool
+
+
+class MailboxLine(NamedTuple):
+    """The first line of an entry, taken apart.
+
+    Attributes:
+        stamp: ``2024-03-02 10:20:31``, local time.
+        level: Five characters, such as ``WARN ``.
+        component: As written; ``other`` where no end of the context is found.
+        imitated: Whether client text in it looks like the end of a context.
+    """
+
+    stamp: bytes
+    level: bytes
+    thread: bytes
+    context: bytes
+    component: str
+    message: bytes
+    imitated: bool
+
+
+def stretches(block: bytes) -> Iterator[Stretch]:
+    """Yield the entries of whole lines that tell something, and those that have lines after their first.
+
+    Entries at WARN and above are always among them.
+    """
+    data = b"\n" + block
+    last = len(data) - 1
+    position = 0
+    while (found := _TOLD.search(data, position)) is not None and found.start() < last:
+        start = _entry_of(data, position, found.start())
+        following = _ENTRY.search(data, found.end())
+        stop = last if following is None else following.start()
+        if start is None:
+            yield Stretch(None, b"", data[position:stop], following is not None)
+        else:
+            end = data.find(b"\n", start + 1)
+            yield Stretch(start, data[start + 1 : end], data[end:stop], following is not None)
+        if following is None:
+            return
+        position = stop
+
+
+def _entry_of(data: bytes, floor: int, line: int) -> int | None:
+    """Return the newline before the entry that a line belongs to; None if the entry is in an earlier block."""
+    while _ENTRY.match(data, line) is None:
+        if line <= floor:
+            return None
+        line = data.rfind(b"\n", floor, line)
+    return line
+
+
+def last_entry(block: bytes) -> tuple[int, bytes] | None:
+    """Return where the last entry starts and its stamp; None where no line begins one."""
+    end = len(block) - 1
+    while end > 0:
+        start = block.rfind(b"\n", 0, end)
+        head = _HEAD.match(block, start + 1)
+        if head is not None:
+            return start + 1, head[1]
+        end = start
+    return None
+
+
+def parse_mailbox_line(line: bytes) -> MailboxLine | None:
+    """Take the first line of an entry apart; None where it is not one."""
+    plain = _PLAIN.match(line)
+    if plain is not None:
+        stamp, level, thread, context, component = plain.groups()
+        return MailboxLine(stamp, level, thread, context, component.decode("ascii"), line[plain.end() :], False)
+    head = _HEAD.match(line)
+    if head is None:
+        return None
+    stamp, level = head.groups()
+    thread_end = line.find(b"] [", head.end())
+    if thread_end < 0:
+        return MailboxLine(stamp, level, line[head.end() :], b"", "other", b"", False)
+    start = thread_end + 3
+    thread = line[head.end() : thread_end]
+    imitated = False
+    # One before the context's first character is the bracket that may end an empty one.
+    for found in _COMPONENT.finditer(line, start):
+        end = run = found.start()
+        while run > start and line[run - 1] == _SEMICOLON:
+            run -= 1
+        if end == start or (end - run) % 2:
+            component = found[1].decode("ascii")
+            return MailboxLine(stamp, level, thread, line[start:end], component, line[found.end() :], imitated)
+        imitated = True
+    return MailboxLine(stamp, level, thread, line[start:], "other", b"", imitated)
+
+
+def parse_context(context: bytes) -> dict[str, str]:
+    """Return the pairs of a context, semicolons inside values as they were."""
+    pairs: dict[str, str] = {}
+    for part in context.replace(b";;", b"\0").split(b";"):
+        key, equals, value = part.partition(b"=")
+        if equals:
+            pairs.setdefault(key.decode("utf-8", "replace"), value.replace(b"\0", b";").decode("utf-8", "replace"))
+    return pairs
+
+
+def account_of(context: bytes) -> bytes:
+    """Return the account of a context, which names it first; empty where it names none."""
+    return context[5 : context.find(b";")] if context.startswith(b"name=") else b""
+
+
+def component_label(component: str) -> str:
+    """Return the component as one of ``COMPONENTS`` or ``other``."""
+    return component if component in COMPONENTS else "other"
+
+
+def thrown_class(rest: bytes) -> str:
+    """Return the class of the first exception in the lines after an entry's, empty if there is none."""
+    found = _THROWN.search(rest)
+    return "" if found is None else found[1].decode("ascii")
+
+
+def last_cause(rest: bytes) -> str:
+    """Return the class of the last ``Caused by:``, empty if there is none."""
+    at = rest.rfind(_CAUSE)
+    while at >= 0:
+        found = _CAUSED.match(rest, at)
+        if found is not None:
+            return found[1].decode("ascii")
+        at = rest.rfind(_CAUSE, 0, at)
+    return ""
+
+
+def memory_kind(rest: bytes) -> str | None:
+    """Return which memory ran out by a trace, one of ``MEMORY_KINDS``; None if none did."""
+    found = _OUT_OF_MEMORY.search(rest) if b"OutOfMemoryError" in rest else None
+    if found is None:
+        return None
+    text = found[1] or b""
+    return next((kind for start, kind in _MEMORY_KINDS if text.startswith(start)), "other")
+
+
+def no_space(rest: bytes) -> bool:
+    """Whether an exception of a trace says that a file system is full."""
+    return NO_SPACE in rest and _NO_SPACE.search(rest) is not None
+
+
+def thread_pool(message: bytes) -> tuple[int, int] | None:
+    """Return the threads in use and their limit by a message that warns of them."""
+    found = _THREAD_POOL.match(message)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def started_version(message: bytes) -> str | None:
+    """Return the version that a server writes when it starts; None for another message."""
+    found = _VERSION.match(message)
+    return None if found is None else found[1].decode("ascii", "replace")

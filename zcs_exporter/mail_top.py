@@ -1,0 +1,115 @@
+"""The senders, recipients, hosts and reasons that matter on a day, each with what it came to, in bounded memory.
+
+Source: Misra, Gries, "Finding repeated elements" (1982), as sketches of today do it: names come in freely, and
+when there are too many, the lighter half goes at once. That is cheaper than a heap, and no order of
+names has to be remembered.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+NOMINAL_SIZE = 32 << 10
+"""What a message weighs beside its bytes: who sends many and who sends much must both be kept."""
+
+COUNT, SIZE, MISSED, DEFERS, DELAY, LONGEST = range(6)
+"""Places in a tally: messages, deliveries or lines; their bytes; the weight that the name may have had before it
+was among those that are kept, 0 where it was from the start; and for domains of recipients deferrals, the sum
+of the delays of deliveries, and the longest, in seconds."""
+
+Tally = list[float]
+"""Three numbers, or all six."""
+
+
+class TopTable:
+    """What names came to.
+
+    Up to its capacity it is exact. Beyond that, a name whose weight is more than that of all divided by half
+    the capacity is always there, and no more than that can be missing from what it came to.
+
+    Attributes:
+        tallies: By name.
+        changed: Names that were added to or dropped since somebody last cleared this.
+        floor: The weight that a name not kept may have.
+        names: How many names there were at once before any was dropped; 0 if none was.
+    """
+
+    def __init__(self, capacity: int, places: int = 3) -> None:
+        """Keep at most ``capacity`` names, with tallies of so many places."""
+        self.tallies: dict[bytes, Tally] = {}
+        self.changed: set[bytes] = set()
+        self.floor = 0
+        self.names = 0
+        self._capacity = capacity
+        self._rest = [0.0] * (places - 3)
+
+    @property
+    def distinct(self) -> int:
+        """How many names there were; where ``names`` is not 0, at least."""
+        return max(len(self.tallies), self.names)
+
+    def tally(self, name: bytes) -> Tally:
+        """Return the tally of ``name`` to add to, new if need be."""
+        self.changed.add(name)
+        return self.tallies[name] if name in self.tallies else self._enter(name)
+
+    def _enter(self, name: bytes) -> Tally:
+        if len(self.tallies) >= self._capacity:
+            self.keep(self._heavier_half())
+        tally = self.tallies[name] = [0, 0, self.floor, *self._rest]
+        return tally
+
+    def _heavier_half(self) -> set[bytes]:
+        weights = sorted((_weight(tally), name) for name, tally in self.tallies.items())
+        return {name for _, name in weights[len(weights) // 2 :]}
+
+    def keep(self, names: set[bytes]) -> None:
+        """Drop all names but these."""
+        dropped = self.tallies.keys() - names
+        if dropped:
+            self.names = self.distinct
+            self.floor = max(_weight(self.tallies[name]) for name in dropped)  # never less than before
+            self.changed |= dropped
+            for name in dropped:
+                del self.tallies[name]
+
+    def top(self, number: int) -> set[bytes]:
+        """Return the first ``number`` names by count, and as many by size."""
+        tallies = self.tallies
+        by_count = sorted(tallies, key=lambda name: (tallies[name][COUNT], tallies[name][SIZE], name), reverse=True)
+        by_size = sorted(tallies, key=lambda name: (tallies[name][SIZE], tallies[name][COUNT], name), reverse=True)
+        return {*by_count[:number], *by_size[:number]}
+
+    def load(self, rows: Mapping[str, Any]) -> None:
+        """Take over saved tallies by name as ``text_of`` has it, None for a name that was dropped.
+
+        Raises:
+            ValueError: One is damaged.
+        """
+        places = 3 + len(self._rest)
+        for text, row in rows.items():
+            name = name_of(text)
+            if row is None:
+                self.tallies.pop(name, None)
+            elif isinstance(row, list) and len(row) == places and all(isinstance(part, int | float) for part in row):
+                self.tallies[name] = row
+            else:
+                raise ValueError(f"not the tally of a name: {row!r}")
+
+
+def _weight(tally: Tally) -> int:
+    messages = tally[COUNT] + (tally[DEFERS] if len(tally) > DEFERS else 0)
+    return int(tally[MISSED] + messages * NOMINAL_SIZE + tally[SIZE])
+
+
+def text_of(name: bytes) -> str:
+    """Return a name as it is saved: every byte a character, so that none can be lost."""
+    return name.decode("latin-1")
+
+
+def name_of(text: str) -> bytes:
+    """Return what ``text_of`` was made from.
+
+    Raises:
+        ValueError: It was not made so.
+    """
+    return text.encode("latin-1")
