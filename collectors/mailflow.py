@@ -55,19 +55,11 @@ FLOOD_ALERT = "ZcsAuthOutboundFlood"
 _ID = rb"[0-9A-Za-z]{6,20}+: "
 _TROUBLE = rb"(?:warning|fatal|panic|error): "
 _SET_ASIDE = rb"(?:milter-|proxy-)?(?:reject|hold|discard): "
-_AGENT = rb"(?:smtp|lmtp|relay|local|virtual|pipe|error|retry|discard)"
 WISHES = {
-    # Later passes have names of their own, and their arrivals are none.
-    rb"postfix/(?!(?:" + b"|".join(LATER_PASSES) + rb")/)(?:[\w.-]{1,64}+/)?smtpd": (
-        _ID + rb"(?:client=|" + _SET_ASIDE + rb")|" + _TROUBLE
-    ),
-    rb"postfix/(?:[\w.-]{1,64}+/)?qmgr": _ID + rb"(?:from=<|removed)|" + _TROUBLE,
-    rb"postfix/(?:[\w.-]{1,64}+/)?" + _AGENT: _ID + rb"to=<|" + _TROUBLE,
-    rb"postfix/(?:[\w.-]{1,64}+/)?cleanup": _ID + _SET_ASIDE + rb"|" + _TROUBLE,
-    rb"postfix/(?:[\w.-]{1,64}+/)?postscreen": _ID + _SET_ASIDE + rb"|" + _TROUBLE,
-    rb"postfix/(?:[\w.-]{1,64}+/)?(?:pickup|postsuper)": _ID + rb"(?:uid=|sender=|removed)|" + _TROUBLE,
-    rb"postfix/(?:anvil|bounce|flush|master|postlog|proxymap|scache|showq|tlsmgr|tlsproxy|trivial-rewrite|verify)": (
-        _TROUBLE
+    # One expression for all of Postfix, so that each line is tried once. Where later passes have names of their own,
+    # their arrivals are none.
+    rb"postfix/(?!(?:" + b"|".join(LATER_PASSES) + rb")/smtpd)(?:[\w.-]{1,64}+/)?[a-z-]{1,20}+": (
+        _ID + rb"(?:client=|from=<|to=<|removed|uid=|sender=|" + _SET_ASIDE + rb")|" + _TROUBLE
     ),
     rb"amavis(?:d)?": rb"\([^)\s]{1,40}\) (?:Passed|Blocked) ",
     rb"opendkim": _ID + rb"(?:DKIM|s=|bad sig|no sig|key ret)",

@@ -190,8 +190,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _once(arguments: argparse.Namespace) -> int:
     """Exit status 1 if a collector whose subject is here failed."""
+    from zcs_exporter.assembly import build_collectors, real_host
     from zcs_exporter.contract import LogFed
-    from zcs_exporter.daemon import build_collectors, real_host
     from zcs_exporter.expose.prometheus import Exposition, Format
     from zcs_exporter.survey import look_once
 
@@ -238,7 +238,7 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     """Exit status 1 if anything that is here does not work."""
-    from zcs_exporter.daemon import build_collectors, real_host
+    from zcs_exporter.assembly import build_collectors, real_host
     from zcs_exporter.survey import Verdict, examine, state_owner
 
     _, config = _load(arguments)

@@ -17,6 +17,7 @@ from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.evaluate import Policy
 from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.policy import effective_policies
+from zcs_exporter.assembly import build_collectors, real_host
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import Config, ConfigError, load_config
 from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, Reason, Subscription
@@ -31,7 +32,6 @@ from zcs_exporter.notify.dispatcher import Dispatcher, Pace
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.notify.snmp_target import SnmpTarget
 from zcs_exporter.privacy import visible_kinds
-from zcs_exporter.registry import collector_classes
 from zcs_exporter.runner import Runner
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.destination import Destination
@@ -66,11 +66,6 @@ SETTINGS_PATIENCE = 5.0
 HostFactory = Callable[[Config], Host]
 
 
-def real_host(config: Config) -> Host:
-    """Return the host that the configuration names."""
-    return Host(config.host.root, config.host.zimbra_home)
-
-
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     """What the host says of itself.
@@ -96,12 +91,6 @@ class Parts:
     targets: Sequence[SnmpTarget]
     policies: Mapping[str, Policy]
     settings: HostSettings
-
-
-def build_collectors(config: Config, host: Host, clock: Clock) -> list[Collector]:
-    """Return every collector that is not switched off."""
-    classes = [cls for cls in collector_classes() if config.collector(cls.name).enabled is not False]
-    return [cls(config.collector(cls.name), host, clock) for cls in classes]  # type: ignore[call-arg]  # a protocol has no constructor
 
 
 def _wake(runners: Sequence[Runner]) -> None:

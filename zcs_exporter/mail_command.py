@@ -2,9 +2,9 @@
 
 from datetime import date, datetime, timedelta
 
+from zcs_exporter.assembly import real_host
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock
-from zcs_exporter.daemon import real_host
 from zcs_exporter.mail_html import render_html
 from zcs_exporter.mail_report import Limits, default_day, limits_of, render_json, render_text
 from zcs_exporter.mail_rows import PREFIX, days_of

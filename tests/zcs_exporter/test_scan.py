@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zcs_exporter.alerting.model import load_catalogue
+from zcs_exporter.assembly import build_collectors
 from zcs_exporter.assets import asset
 from zcs_exporter.config import Config, load_config
 from zcs_exporter.contract import (
@@ -40,7 +41,6 @@ from zcs_exporter.contract import (
     SyslogBlock,
     SyslogSubscription,
 )
-from zcs_exporter.daemon import build_collectors
 from zcs_exporter.hostio import Host
 from zcs_exporter.oldlogs import commands
 from zcs_exporter.oldlogs.commands import UsageError, run_scan, scan

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from zcs_exporter.alerting.model import Catalogue
 from zcs_exporter.alerting.policy import effective_policies, plain_thresholds
+from zcs_exporter.assembly import build_collectors, real_host
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock, CollectError, Collector, Judging
-from zcs_exporter.daemon import build_collectors, real_host
 from zcs_exporter.hostio import Host
 from zcs_exporter.oldlogs import trace_text
 from zcs_exporter.oldlogs.files import OldLog, UnreadableError, log_name
