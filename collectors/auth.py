@@ -1,69 +1,65 @@
-"""Logins that failed and succeeded, who is behind the failures, and the four checks of zmauditswatch.
+"""Logins that failed and succeeded, who is behind the failures, and what administrators did.
 
 Each failure is counted once in a cluster: SOAP, IMAP, POP and HTTP by the store's audit.log, SMTP by
-the MTA's syslog from Postfix's line alone, and unknown names by the proxy that refused them. So audit
-lines of the port that saslauthd asks (7073, up to 8.6: 7071 from an MTA's address) are left out. SOAP
-at the administration URL is protocol ``admin``. An SMTP success is one that saslauthd tells.
+the MTA's syslog from Postfix's line alone. So audit lines of the port that saslauthd asks (7073, up to 8.6:
+7071 from an MTA's address) are left out. SOAP at the administration URL is protocol ``admin``. An SMTP success is
+one that saslauthd tells. A name that no account has fails at the mail proxy, which tells it in nginx.log and asks
+no store further; what comes to a store past it is told by mailbox.log for SOAP, IMAP and POP in every release,
+so for these the like lines that ``zimbra_additional_logging`` adds to audit.log are left out, unless mailbox.log
+cannot be read, and counted for all other protocols. Which line counts depends on the line alone, never on what
+another log said or when it was read.
 
 The checks count failures in sliding windows of whole seconds, in the time that lines name. They end by
-the wall clock, so what a daemon reads late counts in the totals and alarms nobody.
+the wall clock, so what a daemon reads late counts in the totals and alarms nobody; attacks in it are told as records
+``attack``, by windows that follow the time of the log. Those that a directory server did not answer accuse nobody.
 
-Source: log/audit.log, log/imapd-audit.log, log/nginx.log, /var/log/zimbra.log, localconfig.xml and /proc/net.
+All failures together are too many from 1,000, or, where ``active_accounts`` says how many accounts are in use,
+from one per cent of them.
+
+Source: log/audit.log, log/imapd-audit.log, log/mailbox.log, log/imapd.log, log/nginx.log, /var/log/zimbra.log,
+localconfig.xml and /proc/net.
 Privileges: group zimbra for ZCS's logs; CAP_DAC_READ_SEARCH for /var/log/zimbra.log where syslog owns it.
-Cost: about 1 s of CPU for a million lines, 20 s if all are failures; up to 250 MB in a window of 400,000 failures.
+Cost: under a second of CPU for a million lines and 4 to 8 us for each failure among them. While 5,000 logins a second
+fail from a million addresses a tenth of a core and 230 MB, 300 MB at most whatever comes; as much again while such an
+attack of the past is read.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_network
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from collectors import auth_metrics
-from collectors.auth_book import AuthBook
-from collectors.auth_client import NOBODY, Client, Network, parse_address
-from collectors.auth_nginx import NEEDLE as UNKNOWN_USER
-from collectors.auth_nginx import parse_unknown_user
-from collectors.auth_site import AUDIT_LOGS, DEFAULT_SECONDS, PROXY_LOG, SYSLOG, Site, read_site
-from collectors.auth_smtp import OTHER, Told, is_smtpd, parse_saslauthd, parse_smtpd
-from collectors.formats.audit_log import (
-    FAILED,
-    AuditLine,
-    Kind,
-    Login,
-    parse_context,
-    read_entry,
-    sort_audit_lines,
-)
+from collectors.auth_audit import AuditReader
+from collectors.auth_client import Network
+from collectors.auth_failures import CHECKS
+from collectors.auth_intake import BlockFailures, Intake
+from collectors.auth_mailbox import MailboxReader
+from collectors.auth_nginx import read_proxy_log
+from collectors.auth_site import AUDIT_LOGS, DEFAULT_SECONDS, MAILBOX_LOGS, PROXY_LOG, SYSLOG, Site, read_site
+from collectors.auth_smtp import WISHES
+from collectors.auth_syslog import IMITATIONS, SyslogLogins
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,
     CollectError,
     CollectorConfig,
     Finding,
-    LogBlock,
     LogSubscription,
     Metric,
     NotOnThisHost,
     Reason,
     Shortfall,
+    Subscription,
+    SyslogSubscription,
 )
 from zcs_exporter.hostio import Host
 from zcs_exporter.log_time import LogTime
-from zcs_exporter.syslog_prefix import SyslogPrefix, parse_syslog_prefix
 
 _SITE_SECONDS = 15.0
-
-_STAMP = re.compile(rb"^\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d", re.MULTILINE)
-_LAST_LINES = 64  # lines looked back for the last that has a stamp; a stack trace has none
-
-_SYSLOG_NEEDLES = (b" saslauthd[", b": SASL ", b"auth_zimbra: ", b"] security - cmd=", b"Service status change: ")
-_AUDIT_ENTRY = b"] security - cmd="
-_STATUS_CHANGE = b"Service status change: "
-# SASL LOGIN authentication failed: authentication failure
-_SMTP_LOGIN = re.compile(rb"SASL [A-Za-z0-9_-]{1,32} authentication failed:|auth_zimbra: ")
+_SHARE_ALERT = "ZcsAuthTotalShare"
 
 
 def _network(value: object) -> object:
@@ -80,15 +76,18 @@ Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], 
 
 
 class AuthConfig(CollectorConfig):
-    """Whose addresses are not those of clients.
+    """Whose addresses are not those of clients, and how many failures are too many.
 
     Attributes:
         trusted_proxies: Proxies and load balancers before ZCS that append to X-Forwarded-For.
         cluster_servers: Other servers of this cluster: proxies, MTAs, stores. This host's own are known.
+        active_accounts: Accounts in use on this server, of which one per cent may fail in a minute; unless given,
+            all failures together are judged by ZCS's fixed number.
     """
 
     trusted_proxies: Networks = ()
     cluster_servers: Networks = ()
+    active_accounts: Annotated[int, Field(ge=1)] | None = None
 
 
 class AuthCollector:
@@ -104,33 +103,51 @@ class AuthCollector:
         self._host = host
         self._clock = clock
         self._call = BlockingCall("looking at the logs and settings for auth")
-        self._book = AuthBook(DEFAULT_SECONDS)
-        self._site: Site | None = None
+        self._intake = Intake(clock, DEFAULT_SECONDS)
+        self._audit = AuditReader(self._intake)
+        self._mailbox = MailboxReader(self._intake)
+        self._syslog = SyslogLogins(self._intake)
+        self._looked = False
         self._site_at = 0.0
         self._followed = False
-        self._clocks: dict[str, LogTime] = {}
 
-    def subscriptions(self) -> Sequence[LogSubscription]:
+    def subscriptions(self) -> Sequence[Subscription]:
         """Return the logs to follow; one that is not there now may come."""
         self._take_site(self._read_site())
         self._followed = True
         path = self._host.zcs.path
         return (
-            *(LogSubscription(path(log), partial(self._feed, self._audit_block, _stamp)) for log in AUDIT_LOGS),
-            LogSubscription(path(PROXY_LOG), partial(self._feed, self._proxy_block, _stamp)),
-            LogSubscription(SYSLOG, partial(self._feed, self._syslog_block, _syslog_stamp)),
+            *(self._subscribe(path(log), self._audit.read) for log in AUDIT_LOGS),
+            *(LogSubscription(path(log), self._mailbox.feed) for log in MAILBOX_LOGS),
+            self._subscribe(path(PROXY_LOG), read_proxy_log),
+            SyslogSubscription(SYSLOG, WISHES, self._syslog.read),
+            SyslogSubscription(SYSLOG, {}, self._syslog.read_imitations, IMITATIONS),
         )
+
+    def take_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
+        """Take from which value on each check is an attack, for those that are over."""
+        least = {alert: min(levels.values()) for alert, levels in thresholds.items() if levels}
+        found = {name: least[check.alert] for name, check in CHECKS.items() if check.alert in least}
+        active = self._config.active_accounts
+        if active is not None:
+            found.pop("total", None)
+            if _SHARE_ALERT in least:
+                found["total"] = max(least[_SHARE_ALERT] * active, auth_metrics.LEAST_TOTAL)
+        self._intake.book.replays.thresholds = found
 
     def restore(self, saved: Mapping[str, str]) -> None:
         """Take over what an earlier process saved."""
-        self._book.restore(saved)
-        for path, previous in self._book.clocks.items():
-            self._log_time(path).previous = previous
+        book = self._intake.book
+        book.restore(saved)
+        for path, previous in book.clocks.items():
+            self._intake.clock(path).previous = previous
 
     def changes(self) -> Mapping[str, str | None]:
-        """Return the rows that changed: counters, the seconds of the windows, and logins under way."""
-        self._book.clocks = {path: clock.previous for path, clock in self._clocks.items() if clock.previous is not None}
-        return self._book.changes()
+        """Return the rows that changed: counters, what windows got, and logins under way."""
+        clocks = self._intake.clocks.items()
+        book = self._intake.book
+        book.clocks = {path: clock.previous for path, clock in clocks if clock.previous is not None}
+        return book.changes()
 
     async def collect(self) -> Sequence[Finding]:
         """Return totals and windows.
@@ -139,9 +156,9 @@ class AuthCollector:
             CollectError: No log can be read.
             NotOnThisHost: There is none.
         """
-        site = self._site
-        if site is None or self._clock.monotonic() - self._site_at >= _SITE_SECONDS:
-            site = self._take_site(await self._call(self._read_site))
+        if not self._looked or self._clock.monotonic() - self._site_at >= _SITE_SECONDS:
+            self._take_site(await self._call(self._read_site))
+        site = self._intake.site
         if not site.present:
             raise NotOnThisHost("none of ZCS's logs that tell of logins is here")
         if not site.readable:
@@ -153,24 +170,34 @@ class AuthCollector:
         return findings
 
     def counted(self) -> Sequence[Finding]:
-        """Return totals, windows and events as the lines so far tell them."""
-        return list(self._counted(self._known_site()))
+        """Return totals, windows, events and records as the lines so far tell them.
+
+        An attack in lines that are over is told once it has ended: by later ones, by the first line that is not
+        over, or by an hour of silence.
+        """
+        return list(self._counted(self._intake.site))
 
     def _counted(self, site: Site) -> Iterator[Finding]:
         now = self._clock.wall()
-        book = self._book
-        book.expire(now)
+        book = self._intake.book
+        self._intake.expire()
         store = any(self._host.zcs.path(log) in site.readable for log in AUDIT_LOGS)
         mta = site.is_mta and SYSLOG in site.readable
         proxy = self._host.zcs.path(PROXY_LOG) in site.readable
-        logs = tuple(_base_name(path) for path in site.readable)
+        logs = tuple(path.rpartition("/")[2] for path in site.readable)
         yield from book.counter_samples(store=store, mta=mta, proxy=proxy, logs=logs)
         yield from book.window_samples(store=store, mta=mta, now=now)
+        active = self._config.active_accounts
+        yield auth_metrics.TOTAL_BY_SHARE.sample(active is not None)
+        if active is not None:
+            yield auth_metrics.ACTIVE_ACCOUNTS.sample(active)
         yield from book.events()
-        if book.window.overflowed:
+        yield from self._intake.records.take()
+        yield from book.replays.take()
+        if book.failed.window.overflowed:
             message = "more different failures in the window than are kept apart: only the total of all is exact"
             yield Shortfall(Reason.UNAVAILABLE, message)
-        if book.proxies_untrusted():
+        if book.untrusted_proxy() is not None:
             yield Shortfall(
                 Reason.UNAVAILABLE,
                 "one private address is behind nearly all failed logins, as when ZCS does not trust its proxies: "
@@ -181,209 +208,11 @@ class AuthCollector:
     def _read_site(self) -> Site:
         return read_site(self._host, self._config.trusted_proxies, self._config.cluster_servers)
 
-    def _take_site(self, site: Site) -> Site:
-        self._site = site
+    def _take_site(self, site: Site) -> None:
+        self._intake.site = site
+        self._looked = True
         self._site_at = self._clock.monotonic()
-        self._book.resize(site.window_seconds)
-        return site
+        self._intake.book.resize(site.window_seconds)
 
-    def _known_site(self) -> Site:
-        return self._site or self._take_site(self._read_site())
-
-    def _log_time(self, path: str) -> LogTime:
-        return self._clocks.setdefault(path, LogTime())
-
-    def _feed(
-        self,
-        handle: Callable[[LogBlock, LogTime, float], None],
-        stamp: Callable[[bytes, LogTime, float], int | None],
-        block: LogBlock,
-    ) -> None:
-        """Hand a block on; line by line where an hour is in doubt, since then each line tells the fold of the next."""
-        now = self._clock.wall()
-        self._book.expire(now)
-        clock = self._log_time(block.path)
-        before = clock.previous
-        first = _first_time(block.data, stamp, clock, now)
-        last = _last_time(block.data, stamp, clock, now)
-        if first is not None and last is not None and not clock.steady(first, last):
-            clock.previous = before
-            for line in block.data.split(b"\n"):
-                stamp(line, clock, now)
-                handle(LogBlock(block.path, line + b"\n", block.offset, block.live), clock, now)
-            return
-        handle(block, clock, now)
-        clock.previous = clock.previous if last is None else last
-
-    def _audit_block(self, block: LogBlock, clock: LogTime, now: float) -> None:
-        successes, lines = sort_audit_lines(block.data)
-        self._book.successes.update(successes)
-        for text in lines:
-            entry = read_entry(text)
-            if entry is not None:
-                self._audit_line(*entry, block, clock, now)
-            elif FAILED in text:
-                self._book.unparsed[_base_name(block.path)] += 1
-
-    def _audit_line(self, line: AuditLine, login: Login, block: LogBlock, clock: LogTime, now: float) -> None:
-        book = self._book
-        if line.imitated:
-            book.injections["audit_entry"] += 1
-        if login.kind is Kind.IGNORED:
-            return
-        if login.kind is Kind.UNREADABLE:
-            book.unparsed[_base_name(block.path)] += 1
-            return
-        at = clock.local(line.stamp, now)
-        account = login.account.decode("utf-8", "replace")
-        if login.kind is Kind.LOCKOUT:
-            book.lock(at, account, live=block.live)
-            return
-        context = parse_context(line.context)
-        if self._asked_by_mta(login, context):
-            return
-        if login.kind is Kind.SUCCESS:
-            book.successes[login.protocol] += 1
-            return
-        thread = line.thread[:256].decode("latin-1")
-        if login.command == b"AdminAuth":
-            if book.repeats(at, thread):
-                return
-        elif at is not None and (login.port or (login.protocol == "soap" and b"/" not in line.thread)):
-            book.refused(at, thread)  # the threads of 8.0 name no URL
-        oip, ip = context.get(b"oip", b""), context.get(b"ip", b"")
-        client = self._known_site().servers.client(oip.decode("latin-1"), ip.decode("latin-1"))
-        self._fail(block, at, now, client, account, login.protocol, login.reason)
-
-    def _asked_by_mta(self, login: Login, context: Mapping[bytes, bytes]) -> bool:
-        """Whether saslauthd asked on behalf of an SMTP client, whose login the MTA counts."""
-        if login.port == 7073:
-            return True
-        site = self._known_site()
-        if login.port != 7071 or not site.sasl_over_7071 or b"oip" in context:
-            return False
-        ip = parse_address(context.get(b"ip", b"").decode("latin-1"))
-        # A request from this host has no address, or loopback.
-        return site.is_mta if ip is None or ip.is_loopback else ip in site.cluster
-
-    def _fail(
-        self, block: LogBlock, at: int | None, now: float, client: Client, account: str, protocol: str, reason: str
-    ) -> None:
-        if at is None:
-            self._book.unparsed[_base_name(block.path)] += 1
-        self._book.fail(at, now, client, account, protocol, reason)
-
-    def _proxy_block(self, block: LogBlock, clock: LogTime, now: float) -> None:
-        for line in _lines_with(block.data, (UNKNOWN_USER,)):
-            user = parse_unknown_user(line)
-            if user is None:
-                self._book.injections["proxy_login"] += 1
-                continue
-            address = parse_address(user.address.decode("latin-1"))
-            if address is None:
-                self._book.unparsed[_base_name(block.path)] += 1
-            client = NOBODY if address is None else Client(str(address))
-            name = user.name.decode("utf-8", "replace")
-            self._fail(block, clock.local(user.stamp, now), now, client, name, user.protocol, "no_account")
-
-    def _syslog_block(self, block: LogBlock, clock: LogTime, now: float) -> None:
-        names = self._known_site().names
-        for line in _lines_with(block.data, _SYSLOG_NEEDLES):
-            prefix = parse_syslog_prefix(line)
-            if prefix is None:
-                self._book.unparsed[_base_name(block.path)] += 1
-            elif prefix.host in names:  # the logger host gets the lines of all hosts, which count their own
-                self._syslog_line(prefix, line[prefix.message :], block, clock, now)
-
-    def _syslog_line(self, prefix: SyslogPrefix, message: bytes, block: LogBlock, clock: LogTime, now: float) -> None:
-        book = self._book
-        if _AUDIT_ENTRY in message:
-            book.injections["audit_entry"] += 1
-        status = message.find(_STATUS_CHANGE)
-        if status > 0 or (status == 0 and prefix.program != b"zmconfigd"):
-            book.injections["status_change"] += 1
-        saslauthd = prefix.program == b"saslauthd"
-        smtpd = is_smtpd(prefix.program)
-        told = OTHER
-        if prefix.pid is not None and saslauthd:
-            told = parse_saslauthd(message)
-        elif prefix.pid is not None and smtpd:
-            told = parse_smtpd(message)
-        if told.told is Told.OTHER or prefix.pid is None:
-            if _SMTP_LOGIN.search(message):
-                ours = (saslauthd and message.startswith(b"auth_zimbra: ")) or (
-                    smtpd and message.startswith(b"warning: ")
-                )
-                (book.unparsed if ours else book.injections)[_base_name(block.path) if ours else "smtp_login"] += 1
-            return
-        at = prefix.time(clock, now)
-        if at is None:
-            book.unparsed[_base_name(block.path)] += 1
-            return
-        pid = prefix.pid.decode("ascii")
-        if saslauthd:
-            book.smtp.saslauthd(at, pid, told)
-            book.successes["smtp"] += told.told is Told.ACCEPTED
-            return
-        failure = book.smtp.smtpd(at, pid, told)
-        if failure is not None:
-            address = parse_address(told.address.decode("ascii"))
-            client = NOBODY if address is None else Client(str(address))
-            self._fail(block, at, now, client, failure.account, "smtp", failure.reason)
-
-
-def _base_name(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _lines_with(data: bytes, needles: Sequence[bytes]) -> list[bytes]:
-    """Return the lines in which one of the needles stands, in order and each once."""
-    starts: set[int] = set()
-    for needle in needles:
-        position = data.find(needle)
-        while position >= 0:
-            starts.add(data.rfind(b"\n", 0, position) + 1)
-            position = data.find(b"\n", position)
-            if position >= 0:
-                position = data.find(needle, position)
-    return [data[start : data.find(b"\n", start)] for start in sorted(starts)]
-
-
-def _stamp(line: bytes, clock: LogTime, now: float) -> int | None:
-    match = _STAMP.match(line)
-    return None if match is None else clock.local(match[0], now)
-
-
-def _syslog_stamp(line: bytes, clock: LogTime, now: float) -> int | None:
-    prefix = parse_syslog_prefix(line)
-    return None if prefix is None else prefix.time(clock, now)
-
-
-def _first_time(
-    data: bytes, stamp: Callable[[bytes, LogTime, float], int | None], clock: LogTime, now: float
-) -> int | None:
-    start = 0
-    for _ in range(_LAST_LINES):
-        end = data.find(b"\n", start)
-        if end < 0:
-            break
-        at = stamp(data[start:end], clock, now)
-        if at is not None:
-            return at
-        start = end + 1
-    return None
-
-
-def _last_time(
-    data: bytes, stamp: Callable[[bytes, LogTime, float], int | None], clock: LogTime, now: float
-) -> int | None:
-    end = len(data) - 1
-    for _ in range(_LAST_LINES):
-        if end <= 0:
-            break
-        start = data.rfind(b"\n", 0, end) + 1
-        at = stamp(data[start:end], clock, now)
-        if at is not None:
-            return at
-        end = start - 1
-    return None
+    def _subscribe(self, path: str, read: Callable[[BlockFailures, LogTime], None]) -> LogSubscription:
+        return LogSubscription(path, partial(self._intake.read, read))

@@ -68,14 +68,19 @@ NOBODY = Client("")
 
 
 class Servers:
-    """The addresses of this cluster's servers and of proxies before it."""
+    """The addresses of this cluster's servers and of proxies before it.
+
+    Attributes:
+        plain: Clients known from their originating address alone, which claimed nothing else.
+    """
 
     def __init__(self, own: Collection[Address], networks: Iterable[Network]) -> None:
         """Take the addresses of this host, and the networks of all other servers and proxies."""
         self._own = frozenset(own)
         self._own_ipv4 = frozenset(address.packed for address in self._own if address.version == 4)
         self._networks = tuple(networks)
-        self._clients: dict[tuple[str, str], Client] = {}
+        self.plain: dict[bytes, str] = {}
+        self._clients: dict[tuple[bytes, bytes], Client] = {}
 
     def __contains__(self, address: Address) -> bool:
         return (
@@ -84,16 +89,33 @@ class Servers:
             or any(address.version == network.version and address in network for network in self._networks)
         )
 
-    def client(self, oip: str, ip: str) -> Client:
+    def client(self, oip: bytes, ip: bytes) -> Client:
         """Return the client behind the originating and the peer address, either of which may be empty."""
+        if not self._networks:
+            address = self._foreign(oip)
+            if address:
+                if len(self.plain) >= _MAX_CACHED:
+                    self.plain.clear()
+                self.plain[oip] = address
+                return Client(address)
         client = self._clients.get((oip, ip))
         if client is None:
-            client = self._find(oip[-_MAX_OIP:], ip)
+            client = self._find(oip[-_MAX_OIP:].decode("latin-1"), ip.decode("latin-1"))
             if len(self._clients) >= _MAX_CACHED:
                 self._clients.clear()
             if len(oip) + len(ip) <= _MAX_TEXT:
                 self._clients[oip, ip] = client
         return client
+
+    def _foreign(self, oip: bytes) -> str:
+        """Return an originating address that is one of IPv4 and none of ours; empty for any other text."""
+        # What inet_pton takes has no shorter form. An attack from many addresses gets here for each of them.
+        try:
+            text = oip.decode("ascii")
+            packed = inet_pton(AF_INET, text)
+        except (OSError, ValueError):
+            return ""
+        return "" if packed[0] == _LOOPBACK or packed in self._own_ipv4 else text
 
     def _find(self, oip: str, ip: str) -> Client:
         if oip:
@@ -112,13 +134,6 @@ class Servers:
 
     def _entry(self, text: str) -> tuple[str, bool] | None:
         """Return an address in its shortest form and whether it is one of ours; None for any other text."""
-        if not self._networks and ":" not in text:
-            try:
-                packed = inet_pton(AF_INET, text)
-            except (OSError, ValueError):
-                return None
-            # What inet_pton takes has no shorter form. An attack from many addresses gets here for each of them.
-            return text, packed[0] == _LOOPBACK or packed in self._own_ipv4
         address = parse_address(text)
         return None if address is None else (str(address), address in self)
 

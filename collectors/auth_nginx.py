@@ -6,6 +6,10 @@ nginx writes the name as the client typed it, twice in a line, and escapes nothi
 import re
 from dataclasses import dataclass
 
+from collectors.auth_client import NOBODY, Client, parse_address
+from collectors.auth_intake import BlockFailures, lines_with
+from zcs_exporter.log_time import LogTime
+
 NEEDLE = b"user not found:"
 _MAX_NAME = 256
 
@@ -57,3 +61,21 @@ def parse_unknown_user(line: bytes) -> UnknownUser | None:
         return UnknownUser(head[1], b"", b"", "other")
     port = rest[2].rpartition(b":")[2]
     return UnknownUser(head[1], line[start:position][:_MAX_NAME], rest[1], _PORTS.get(port, "other"))
+
+
+def read_proxy_log(found: BlockFailures, clock: LogTime) -> None:
+    """Take the lines of a block of nginx.log."""
+    for line in lines_with(found.block.data, (NEEDLE,)):
+        user = parse_unknown_user(line)
+        if user is None:
+            found.imitation("proxy_login")
+            continue
+        address = parse_address(user.address.decode("latin-1"))
+        if address is None:
+            found.unreadable()
+        client = NOBODY if address is None else Client(str(address))
+        name = user.name.decode("utf-8", "replace")
+        at = clock.local(user.stamp, found.now)
+        found.add(at, client, name, user.protocol, "no_account")
+        fields = {"account": name, "address": client.address, "protocol": user.protocol, "reason": "no_account"}
+        found.record("login_failed", at, line, fields)

@@ -1,6 +1,5 @@
 """What the ``auth`` collector has to know of the host and its cluster before it can judge a line."""
 
-import contextlib
 import errno
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ _SECONDS_KEY = "zimbra_swatch_threshold_seconds"
 _FIB_LIMIT = 8 << 20  # a host with a full routing table lists a million prefixes; it is then not read
 
 AUDIT_LOGS = ("log/audit.log", "log/imapd-audit.log")
+MAILBOX_LOGS = ("log/mailbox.log", "log/imapd.log")
 PROXY_LOG = "log/nginx.log"
 SYSLOG = "/var/log/zimbra.log"
 
@@ -27,28 +27,40 @@ class Site:
     Attributes:
         present: Logs that exist.
         readable: Those that can be read.
-        names: Names of this host in syslog, in lower case.
         window_seconds: Length of the checks' windows.
         servers: Servers of this cluster and trusted proxies, which are nobody's client address.
         cluster: Servers of this cluster alone.
         sasl_over_7071: Up to 8.6 saslauthd asks the port of the administration console.
         is_mta: Whether Postfix belongs to this host's services; True where that is not known.
+        names_in_audit: Unknown names must be taken from audit.log, since mailbox.log cannot be read.
     """
 
     present: tuple[str, ...]
     readable: tuple[str, ...]
-    names: frozenset[bytes]
     window_seconds: int
     servers: Servers
     cluster: Servers
     sasl_over_7071: bool
     is_mta: bool
+    names_in_audit: bool = False
     shortfalls: tuple[Shortfall, ...] = ()
+
+
+UNSEEN = Site(
+    present=(),
+    readable=(),
+    window_seconds=DEFAULT_SECONDS,
+    servers=Servers((), ()),
+    cluster=Servers((), ()),
+    sasl_over_7071=False,
+    is_mta=False,
+)
+"""What is taken for granted of a host that nobody has looked at."""
 
 
 def log_paths(host: Host) -> tuple[str, ...]:
     """Return the logs that tell of logins, by their names on the host."""
-    return (*(host.zcs.path(name) for name in (*AUDIT_LOGS, PROXY_LOG)), SYSLOG)
+    return (*(host.zcs.path(name) for name in (*AUDIT_LOGS, *MAILBOX_LOGS, PROXY_LOG)), SYSLOG)
 
 
 def read_site(host: Host, trusted_proxies: Sequence[Network], cluster_servers: Sequence[Network]) -> Site:
@@ -66,10 +78,9 @@ def read_site(host: Host, trusted_proxies: Sequence[Network], cluster_servers: S
         else:
             present.append(path)
             readable.append(path)
-    window, name = DEFAULT_SECONDS, None
+    window = DEFAULT_SECONDS
     try:
         settings = host.zcs.localconfig()
-        name = settings.get("zimbra_server_hostname")
         seconds = settings.number(_SECONDS_KEY)
         if seconds is not None and 1 <= seconds <= _LONGEST_SECONDS:
             window = int(seconds)
@@ -87,23 +98,15 @@ def read_site(host: Host, trusted_proxies: Sequence[Network], cluster_servers: S
     return Site(
         present=tuple(present),
         readable=tuple(readable),
-        names=_names(host, name),
         window_seconds=window,
         servers=Servers(own, (*cluster_servers, *trusted_proxies)),
         cluster=Servers(own, cluster_servers),
         # 8.7 moved the third-party programs of ZCS to common/ and gave saslauthd a port of its own.
-        sasl_over_7071=not host.exists(host.zcs.path("common")),
+        sasl_over_7071=host.zcs.present() and not host.exists(host.zcs.path("common")),
         is_mta=services is None or "mta" in services,
+        names_in_audit=host.zcs.path(AUDIT_LOGS[0]) in readable and host.zcs.path(MAILBOX_LOGS[0]) not in readable,
         shortfalls=tuple(shortfalls),
     )
-
-
-def _names(host: Host, server_name: str | None) -> frozenset[bytes]:
-    names = {server_name or ""}
-    with contextlib.suppress(OSError):  # the name in localconfig is left
-        names.add(host.read_text("/proc/sys/kernel/hostname").strip())
-    names |= {name.partition(".")[0] for name in names}
-    return frozenset(name.lower().encode() for name in names if name)
 
 
 def _own_addresses(host: Host) -> frozenset[Address]:

@@ -35,7 +35,16 @@ _GENERIC = b"generic failure"
 """What Postfix writes when saslauthd itself gave no answer."""
 
 # postfix/submission/smtpd
-_SMTPD = re.compile(rb"postfix/(?:[\w-]{1,64}/)?smtpd")
+_SMTPD_NAME = rb"postfix/(?:[\w-]{1,64}/)?smtpd"
+_SMTPD = re.compile(_SMTPD_NAME)
+SASLAUTHD = b"saslauthd"
+
+WISHES = {SASLAUTHD: rb"auth_zimbra: |do_auth {1,16}: |authentication against url '|url '", _SMTPD_NAME: rb"warning: "}
+"""How the messages begin that are read here, by program."""
+
+# SASL LOGIN authentication failed: authentication failure
+LOGIN_WORDS = re.compile(rb"SASL [A-Za-z0-9_-]{1,32} authentication failed:|auth_zimbra: ")
+"""What a message about a login holds, wherever a client's text put it."""
 
 # auth_zimbra: ann@example.com auth failed: authentication failed for [ann@example.com]
 # auth_zimbra: chernandez auth OK

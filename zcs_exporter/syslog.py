@@ -100,10 +100,11 @@ class SyslogReader:
         now = self._clock.wall()
         takers = self._takers
         last, at = b"", None
+        new_line = tuple.__new__  # as SyslogLine does, at half the cost
         for stamp, program, pid, message in found:
             if stamp != last:
                 last, at = stamp, self._at(stamp, now)
-            line = SyslogLine(at, program, pid, message)
+            line = new_line(SyslogLine, (at, program, pid, message))
             for index in takers.get(program) or self._find_takers(program):
                 shares[index].append(line)
         for wish, lines in zip(self._subscriptions, shares, strict=True):

@@ -8,34 +8,71 @@ it is empty. What looks like an end before that was written by a client.
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
+from operator import itemgetter
 from typing import NamedTuple
 
 _MARK = b"] security - "
 _SEMICOLON = ord(";")
 FAILED = b"authentication failed for"
 
-# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] security - cmd=Auth; account=a@b.test; protocol=imap;
-# Each match is one whole line. The first alternative counts a success, or passes over an operation that is no
-# login, both only outside the administration URL and with a context beyond doubt; the second leaves the line
-# to be looked at alone. ``[^]]`` is several times faster than a class that leaves out the newline too; without
-# a limit each of many broken lines would be searched to the end of the block.
-_SORTED = re.compile(
-    rb"\d\d\d\d-..-.. ..:..:..,... INFO  "
-    rb"\[(?![^]]{0,4096}/service/admin/)[^]]{0,4096}\] "
-    rb"\[[^]]{0,4096};\](?<!;;\]) security - "
-    rb"(?:cmd=Auth; account=[^;]{0,4096}; protocol=([a-z0-9_]+);|cmd=(?![A-Za-z]*Auth;).*)\n"
-    rb"|(.+)\n|\n"
+OPERATIONS = {
+    **dict.fromkeys(
+        (
+            *(f"{verb}{what}" for verb in ("Create", "Modify", "Delete", "Rename")
+              for what in ("Account", "CalendarResource", "DistributionList")),
+            "SetPassword", "DelegateAuth", "DeleteMailbox",
+            "AddAccountAlias", "RemoveAccountAlias", "AddDistributionListAlias", "RemoveDistributionListAlias",
+            "AddDistributionListMember", "RemoveDistributionListMember",
+        ),
+        False,
+    ),
+    **dict.fromkeys(
+        (
+            *(f"{verb}{what}" for verb in ("Create", "Modify", "Delete", "Rename", "Copy")
+              for what in ("Config", "Cos", "Domain", "Server", "Volume", "Zimlet")),
+            "SetCurrentVolume", "DeployZimlet", "UndeployZimlet", "ConfigureZimlet", "GrantRight", "RevokeRight",
+        ),
+        True,
+    ),
+}  # fmt: skip
+"""What administrators do, by ``cmd``, and whether it changes how servers, domains or rights are set up."""
+
+OTHER_OPERATION = "other"
+
+# The beginnings of all of them, in few steps; of others too, which are then looked at alone.
+_TOLD = (
+    rb"(?:(?:Admin|Pre|SSO|Delegate)?Auth;|(?:Create|Modify|Delete|Rename|Copy)"
+    rb"(?:Account|Calendar|Config|Cos|Distribution|Domain|Mailbox|Server|Volume|Zimlet)|"
+    rb"SetPassword|SetCurrent|Add|Remove|Deploy|Undeploy|Configure|Grant|Revoke)"
 )
 
+# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] security - cmd=Auth; account=a@b.test; protocol=imap;
 # 2024-03-02 10:20:33,901 WARN  [ImapSSLServer-7] [ip=10.0.0.5;oip=198.51.100.23;] security - cmd=Auth;
 # account=bob@example.com; protocol=imap; error=authentication failed for [bob], invalid password;
-# A failure as an attack makes them by the thousand, with nothing in it that could be read in two ways.
-_PLAIN_FAILURE = re.compile(
-    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} WARN  \[([^]]*)\] \[([^]]*;)\](?<!;;\]) security - "
-    rb"cmd=Auth; account=([^];]*); protocol=([a-z0-9_]{1,32}); "
-    rb"error=authentication failed for \[[^]]*\](?:, ([^]]*)|;)"
+# Each match is one whole line. The first alternative counts a success, or passes over an operation of a user,
+# both only outside the administration URL and with a context beyond doubt. The second takes a failure apart that
+# can be read in one way only, as an attack makes them by the thousand; the third leaves the line to be looked at
+# alone. ``[^]]`` is several times faster than a class that leaves out the newline too, and so is ``.{19}`` than
+# nineteen classes; what takes two lines for one is found out by their number. Without limits and possessive
+# repetitions each of many broken lines would be searched to the end of the block.
+_SORTED = re.compile(
+    rb"\d\d\d\d-.{19}INFO  \[(?![^]]{0,4096}/service/admin/)[^]]{0,4096}\] \[[^]]{0,4096}\](?<=[^;];\]) security - "
+    rb"(?:cmd=Auth; account=[^;]{0,4096}; protocol=([a-z0-9_]++);|cmd=(?!" + _TOLD + rb").*)\n"
+    rb"|((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} WARN  \[([^]]{0,4096})\] \["
+    rb"(?:(?:a?name|mid)=[^];]{0,4096};)*+(?:ip=([0-9A-Fa-f:.]{0,64});(?!;))?+(?:oip=([^];]{0,4096});(?!;))?+([^]]{0,4096})"
+    rb"\](?<=[^;];\]) security - cmd=Auth; account=([^];]{0,4096}); protocol=([a-z0-9_]{1,32}); "
+    rb"error=authentication failed for \[[^]]{0,4096}\](?:, ([^]\n]*+)|;))\n"
+    rb"|(.+)\n|\n"
 )
+_FIRST: Callable[[tuple[bytes, ...]], bytes] = itemgetter(0)
+_ADDRESS = b"ip="
+_NOT_PLAIN = (b"",) * 8
+
+Entry = tuple[bytes, ...]
+"""A line; then, of a failure that can be read in one way only, its stamp, thread, ``ip``, ``oip``, the rest of the
+context, account, protocol and reason, and of any other line nothing, eight times. A plain tuple, for its speed."""
 
 # 2013-04-24 00:23:23,118 WARN  [btpool0-1042] [ip=10.0.0.5;oip=203.0.113.9;] security - cmd=Auth; ...
 _HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]{4,5}) {1,2}\[")
@@ -46,6 +83,13 @@ _CMD = re.compile(rb"cmd=([A-Za-z]{1,32});(?: account=([^;]*);)?(?: protocol=([a
 _ERROR = re.compile(rb"(?: [A-Za-z]{1,32}=[^;]*;)*? error=authentication failed for \[(.*)", re.DOTALL)
 # error=account lockout due to too many failed logins;
 _LOCKOUT = b" error=account lockout due to"
+# error=recovery code mismatch - account lockout;
+_RECOVERY_REFUSED = b" error=recovery code mismatch"
+# mode=recoveryCode - account unlocked;
+_RECOVERY_USED = b" mode=recoveryCode"
+# A message such as cmd=ModifyAccount; name=ann@example.com; sn=x;
+# cmd=DelegateAuth; accountId=6f3a; accountName=ann@example.com;
+_OBJECT = re.compile(rb"(?: accountId=[^;]*;)?(?: id=[^;]*;)? (?:name|accountName)=([^;]*);")
 
 # Error occurred during authentication: authentication failed for [x]. Reason: account not found.
 _UNKNOWN = b"Error occurred during authentication: authentication failed for ["
@@ -58,11 +102,13 @@ _ADMIN_URL = re.compile(rb"[^/]*://[^/]*?(?::(\d{1,5}))?/service/admin/")
 PROTOCOLS = ("soap", "imap", "pop3", "smtp", "http_basic", "http_dav", "zsync", "admin", "spnego", "other")
 REASONS = ("bad_password", "no_account", "locked", "closed", "two_factor", "preauth", "external", "other")
 
-_PROTOCOL = {name.encode(): name for name in PROTOCOLS}
+PROTOCOL_NAMES = {name.encode(): name for name in PROTOCOLS}
 _LOGINS = frozenset({b"Auth", b"PreAuth", b"SSOAuth"})
-_COMMANDS = _LOGINS | {b"AdminAuth", b"DelegateAuth"}
+_DELEGATE = b"DelegateAuth"
+_COMMANDS = _LOGINS | {b"AdminAuth", _DELEGATE}
 _THREADS = ((b"Imap", "imap"), (b"Pop3", "pop3"))
 
+_EXTERNAL = b"external LDAP auth failed"
 _REASONS = (
     (b"invalid password", "bad_password"),
     (b"empty password", "bad_password"),
@@ -73,9 +119,34 @@ _REASONS = (
     (b"preauth ", "preauth"),
     (b"no two-factor code", "two_factor"),
     (b"invalid TOTP code", "two_factor"),
-    (b"external LDAP auth failed", "external"),
+    (_EXTERNAL, "external"),
     (b"cannot obtain principal for kerberos5 auth", "external"),
 )
+# external LDAP auth failed, LDAP error: 80090308: LdapErr: DSID-0C09042A, AcceptSecurityContext error, data 52e, v3839
+_DIRECTORY_CODE = re.compile(rb"\bdata ([0-9a-f]{3})\b")
+_DIRECTORY_CODES = {
+    b"525": "no_account",
+    b"52e": "bad_password",
+    b"530": "wrong_time",
+    b"531": "wrong_place",
+    b"532": "password_expired",
+    b"533": "disabled",
+    b"701": "account_expired",
+    b"773": "must_change",
+    b"775": "locked",
+}
+UNREACHABLE = "unreachable"
+CAUSES = (*_DIRECTORY_CODES.values(), UNREACHABLE, "other")
+"""Why an external directory refused a login, by the codes that Active Directory writes after ``data``."""
+
+# LDAP error: An error occurred while attempting to connect to server ad.example.com:389: java.net.ConnectException
+_NO_ANSWER = re.compile(
+    rb"connect(?:ion)? (?:error|refused|reset|timed out|timeout|closed)|(?:attempting|unable|failed) to connect|"
+    rb"cannot connect|can't (?:connect|contact)|server (?:is )?(?:down|unavailable|not available)|unknown ?host|"
+    rb"communication ?(?:error|exception)|timed out|connectexception|timeoutexception|no route to host",
+    re.IGNORECASE,
+)
+_DIRECTORY = re.compile(rb"\bLDAP|\bldap")
 # handler <x> for custom auth for domain <d> not found
 _CUSTOM = re.compile(rb"handler .{0,256}for custom auth for domain ", re.DOTALL)
 
@@ -86,6 +157,9 @@ class Kind(Enum):
     FAILURE = "failure"
     SUCCESS = "success"
     LOCKOUT = "lockout"
+    RECOVERY_USED = "recovery_used"
+    RECOVERY_REFUSED = "recovery_refused"
+    OPERATION = "operation"
     IGNORED = "ignored"
     UNREADABLE = "unreadable"
 
@@ -112,10 +186,11 @@ class Login(NamedTuple):
 
     Attributes:
         command: ``Auth``, ``AdminAuth`` and so on; empty where the message has none.
-        account: The resolved address, or the name as typed where there is no such account.
+        account: The resolved address, or the name as typed where there is no such account; what an operation is about.
         protocol: One of ``PROTOCOLS``.
         reason: One of ``REASONS``; of a failure only.
         port: The administration port that was asked; 0 elsewhere.
+        cause: One of ``CAUSES`` where a directory refused or did not answer; empty elsewhere.
     """
 
     kind: Kind
@@ -124,36 +199,31 @@ class Login(NamedTuple):
     protocol: str = "other"
     reason: str = "other"
     port: int = 0
+    cause: str = ""
 
 
 _IGNORED = Login(Kind.IGNORED)
 _UNREADABLE = Login(Kind.UNREADABLE)
 
 
-def sort_audit_lines(data: bytes) -> tuple[Counter[str], list[bytes]]:
-    """Return the plain successes of whole lines by protocol, and every line that has to be looked at alone."""
+def sort_audit_lines(data: bytes) -> tuple[Counter[str], list[Entry]]:
+    """Return the plain successes of whole lines by protocol, and all that is to be looked at, in order."""
     found = _SORTED.findall(data)
     successes: Counter[str] = Counter()
     if len(found) != data.count(b"\n"):
         # Something broken in the middle was taken together with the line after it.
-        return successes, [line for line in data.split(b"\n") if line]
-    for protocol, times in Counter([protocol for protocol, _ in found]).items():
+        return successes, [(line, *_NOT_PLAIN) for line in data.split(b"\n") if line]
+    for protocol, times in Counter(map(_FIRST, found)).items():
         if protocol:
-            successes[_PROTOCOL.get(protocol, "other")] += times
-    return successes, [line for _, line in found if line]
-
-
-def read_entry(line: bytes) -> tuple[AuditLine, Login] | None:
-    """Return a line taken apart and what it says of a login; None where it is not an entry of the security log."""
-    match = _PLAIN_FAILURE.fullmatch(line)
-    if match is None:
-        entry = parse_audit_line(line)
-        return None if entry is None else (entry, parse_login(entry))
-    stamp, thread, context, account, protocol, why = match.groups()
-    port, protocol_name = _where(thread, b"Auth", protocol)
-    reason = "other" if why is None else classify_reason(why)
-    entry = AuditLine(stamp, b"WARN", thread, context, line[match.end(3) + len(_MARK) :], False)
-    return entry, Login(Kind.FAILURE, b"Auth", account, protocol_name, reason, port)
+            successes[PROTOCOL_NAMES.get(protocol, "other")] += times
+    entries: list[Entry] = []
+    for parts in found:
+        if parts[1]:
+            # An address further on is the first of its kind or inside a value, which the slow way tells.
+            entries.append((parts[1], *_NOT_PLAIN) if _ADDRESS in parts[6] else parts[1:10])
+        elif parts[10]:
+            entries.append((parts[10], *_NOT_PLAIN))
+    return successes, entries
 
 
 def parse_audit_line(line: bytes) -> AuditLine | None:
@@ -209,10 +279,27 @@ def classify_reason(text: bytes) -> str:
     return "external" if _CUSTOM.match(text) else "other"
 
 
+def directory_cause(text: bytes) -> str:
+    """Return which of ``CAUSES`` a reason names; empty where it is not about a directory."""
+    if _DIRECTORY.search(text) is None:
+        return ""
+    code = _DIRECTORY_CODE.search(text)
+    if code is not None:
+        return _DIRECTORY_CODES.get(code[1], "other")
+    if _NO_ANSWER.search(text) is not None:
+        return UNREACHABLE
+    return "other" if text.startswith(_EXTERNAL) else ""
+
+
 def failure_reason(text: bytes) -> str:
     """Return the reason in what follows ``authentication failed for [``: ``name], reason;``."""
-    _, bracket, rest = text.partition(b"]")
-    return classify_reason(rest.removeprefix(b", ")) if bracket else "other"
+    return classify_reason(_split_name(text)[1])
+
+
+def _split_name(text: bytes) -> tuple[bytes, bytes]:
+    """Part a typed name from the reason. A name may hold what looks like one, so the last is ZCS's own."""
+    name, between, reason = text.rpartition(b"], ")
+    return (name, reason) if between else (text.partition(b"]")[0], b"")
 
 
 def parse_login(line: AuditLine) -> Login:
@@ -222,16 +309,25 @@ def parse_login(line: AuditLine) -> Login:
     if match is None:
         return _parse_unknown_account(line)
     command, account, protocol, rest = match.groups()
-    if command not in _COMMANDS:
-        return _IGNORED
-    port, protocol_name = _where(line.thread, command, protocol)
-    failed = _ERROR.match(rest)
+    port, protocol_name = where(line.thread, command, protocol)
+    failed = _ERROR.match(rest) if command in _COMMANDS else None
     if failed is not None:
         # An INFO line never told of a refusal; one that does is a release that is not known here.
         kind = Kind.UNREADABLE if line.level == b"INFO" else Kind.FAILURE
-        return Login(kind, command, account or b"", protocol_name, failure_reason(failed[1]), port)
+        name, reason = _split_name(failed[1])
+        # What a client typed must not make its failures those of a directory that does not answer.
+        cause = directory_cause(reason) if b"]" not in name else ""
+        return Login(kind, command, account or b"", protocol_name, classify_reason(reason), port, cause)
+    if line.level == b"INFO" and (port or command.decode() in OPERATIONS) and command not in _COMMANDS - {_DELEGATE}:
+        return Login(Kind.OPERATION, command, account or _object(rest), protocol_name, port=port)
+    if command not in _COMMANDS:
+        return _IGNORED
     if rest.startswith(_LOCKOUT):
         return Login(Kind.LOCKOUT, command, account or b"", protocol_name, port=port)
+    if rest.startswith(_RECOVERY_REFUSED):
+        return Login(Kind.RECOVERY_REFUSED, command, account or b"", protocol_name, port=port)
+    if rest.startswith(_RECOVERY_USED):
+        return Login(Kind.RECOVERY_USED, command, account or b"", protocol_name, port=port)
     if FAILED in rest:
         return _UNREADABLE
     # An old release writes AdminAuth at INFO before it has looked at the password. Auth without a protocol
@@ -242,6 +338,11 @@ def parse_login(line: AuditLine) -> Login:
     return _IGNORED
 
 
+def _object(rest: bytes) -> bytes:
+    match = _OBJECT.match(rest)
+    return b"" if match is None else match[1]
+
+
 def _parse_unknown_account(line: AuditLine) -> Login:
     message = line.message
     if message.startswith(_UNKNOWN) and message.endswith(_UNKNOWN_END):
@@ -249,15 +350,15 @@ def _parse_unknown_account(line: AuditLine) -> Login:
         protocol = next((name.encode() for start, name in _THREADS if line.thread.startswith(start)), b"")
         if not protocol and b"/service/soap" in line.thread:
             protocol = b"soap"
-        port, protocol_name = _where(line.thread, b"Auth", protocol)
+        port, protocol_name = where(line.thread, b"Auth", protocol)
         return Login(Kind.FAILURE, b"", typed, protocol_name, "no_account", port)
     return _UNREADABLE if FAILED in message and not message.startswith(b"Error occurred") else _IGNORED
 
 
-def _where(thread: bytes, command: bytes, protocol: bytes | None) -> tuple[int, str]:
-    """Return the administration port, 0 elsewhere, and the protocol by its closed name."""
+def where(thread: bytes, command: bytes, protocol: bytes | None) -> tuple[int, str]:
+    """Return the administration port that a thread serves, 0 elsewhere, and the protocol by its closed name."""
     url = _ADMIN_URL.match(thread) if b"/service/admin/" in thread else None
     port = 0 if url is None else int(url[1] or 7071)
     if url is not None or command in (b"AdminAuth", b"DelegateAuth"):
         return port, "admin"
-    return port, _PROTOCOL.get(protocol or b"", "other")
+    return port, PROTOCOL_NAMES.get(protocol or b"", "other")

@@ -33,18 +33,37 @@ def counted_slowly(events: list[Event], now: float, seconds: int) -> tuple[int, 
     )
 
 
+def tops(window: FailureWindow) -> list[list[int]]:
+    tallies = (window.pairs, window.addresses, window.accounts)
+    partners = (window.accounts_per_address, window.addresses_per_account)
+    return [[count for _, count in each.top(3)] for each in (*tallies, *partners)]
+
+
+def tops_slowly(events: list[Event], now: float, seconds: int) -> list[list[int]]:
+    inside = [event for event in events if event[0] > int(now) - seconds]
+    pairs = Counter((ip, account) for _, ip, account in inside if ip and account)
+    counters = [
+        pairs,
+        Counter(ip for _, ip, _ in inside if ip),
+        Counter(account for _, _, account in inside if account),
+        Counter(ip for ip, _ in pairs),
+        Counter(account for _, account in pairs),
+    ]
+    return [[count for _, count in counter.most_common(3)] for counter in counters]
+
+
 def test_nine_failures_before_the_minute_and_nine_after_it_are_eighteen() -> None:
     window = FailureWindow(60, "w")
     for _ in range(9):
-        window.add(1_000_019, 1_000_019.5, "203.0.113.9", "ann")
+        window.add(1_000_019, 1_000_019.5, [("203.0.113.9", "ann")])
     for _ in range(9):
-        window.add(1_000_021, 1_000_021.5, "203.0.113.9", "ann")
+        window.add(1_000_021, 1_000_021.5, [("203.0.113.9", "ann")])
     assert window.pairs.largest == 18
 
 
 def test_a_failure_is_inside_for_exactly_the_length_of_the_window() -> None:
     window = FailureWindow(60, "w")
-    window.add(1000, 1000.9, "203.0.113.9", "ann")
+    window.add(1000, 1000.9, [("203.0.113.9", "ann")])
     window.expire(1059.999)
     assert numbers(window) == (1, 1, 1, 1, 1, 1)
     window.expire(1060.0)
@@ -53,22 +72,22 @@ def test_a_failure_is_inside_for_exactly_the_length_of_the_window() -> None:
 
 def test_a_line_over_a_window_late_is_left_out() -> None:
     window = FailureWindow(60, "w")
-    window.add(940, 1000.0, "203.0.113.9", "ann")
+    window.add(940, 1000.0, [("203.0.113.9", "ann")])
     assert window.total == 0
-    window.add(941, 1000.0, "203.0.113.9", "ann")
+    window.add(941, 1000.0, [("203.0.113.9", "ann")])
     assert window.total == 1
 
 
 def test_a_stamp_ahead_of_the_clock_counts_now() -> None:
     window = FailureWindow(60, "w")
-    window.add(9999, 1000.0, "203.0.113.9", "ann")
+    window.add(9999, 1000.0, [("203.0.113.9", "ann")])
     window.expire(1060.0)
     assert window.total == 0
 
 
 def test_a_clock_set_back_keeps_no_failure_for_ever() -> None:
     window = FailureWindow(60, "w")
-    window.add(10_000, 10_000.0, "203.0.113.9", "ann")
+    window.add(10_000, 10_000.0, [("203.0.113.9", "ann")])
     window.expire(9_970.0)
     assert window.total == 1
     window.expire(5_000.0)
@@ -77,24 +96,24 @@ def test_a_clock_set_back_keeps_no_failure_for_ever() -> None:
 
 def test_unknown_address_or_account_counts_only_where_it_is_known() -> None:
     window = FailureWindow(60, "w")
-    window.add(1000, 1000.0, "", "ann")
-    window.add(1000, 1000.0, "203.0.113.9", "")
+    window.add(1000, 1000.0, [("", "ann")])
+    window.add(1000, 1000.0, [("203.0.113.9", "")])
     assert numbers(window) == (0, 1, 1, 2, 0, 0)
 
 
 def test_a_full_window_goes_on_counting_the_total_and_says_so() -> None:
-    window = FailureWindow(60, "w", max_entries=3)
+    window = FailureWindow(60, "w", max_pairs=3)
     for number in range(10):
-        window.add(1000, 1000.0, f"192.0.2.{number}", "ann")
+        window.add(1000, 1000.0, [(f"192.0.2.{number}", "ann")])
     assert (window.total, window.overflowed, window.accounts.largest) == (10, True, 3)
-    window.add(1000, 1000.0, "192.0.2.0", "ann")
+    window.add(1000, 1000.0, [("192.0.2.0", "ann")])
     assert window.accounts.largest == 4
-    window.add(1030, 1030.0, "192.0.2.99", "bob")
+    window.add(1030, 1030.0, [("192.0.2.99", "bob")])
     window.expire(1060.0)
     # The one that found no room is still known to be there.
     assert (window.total, window.overflowed) == (1, True)
     window.expire(1090.0)
-    window.add(1090, 1090.0, "192.0.2.99", "bob")
+    window.add(1090, 1090.0, [("192.0.2.99", "bob")])
     assert (window.total, window.overflowed, window.accounts.largest) == (1, False, 1)
 
 
@@ -110,19 +129,22 @@ def test_top_lists_the_most_frequent_first() -> None:
 
 def test_only_changed_seconds_are_rows_and_those_over_are_deleted() -> None:
     window = FailureWindow(60, "w")
-    window.add(1000, 1000.0, "203.0.113.9", "ann")
-    window.add(1001, 1001.0, "203.0.113.9", "ann")
-    assert window.changes() == {"w:1000": '[["203.0.113.9","ann",1]]', "w:1001": '[["203.0.113.9","ann",1]]'}
-    window.add(1001, 1001.0, "", "bob")
-    assert window.changes() == {"w:1001": '[["203.0.113.9","ann",1],["","bob",1]]'}
+    window.add(1000, 1000.0, [("203.0.113.9", "ann")])
+    window.add(1001, 1001.0, [("203.0.113.9", "ann")])
+    ann = '[[["203.0.113.9","ann"]],[1]]'
+    assert window.changes() == {"w:1000:0": ann, "w:1001:0": ann}
+    window.add(1001, 1001.0, [("", "bob"), ("", "bob")])
+    assert window.changes() == {"w:1001:1": '[[["","bob"]],[2]]'}
     window.expire(1060.0)
-    assert window.changes() == {"w:1000": None}
+    assert window.changes() == {"w:1000:0": None}
+    window.expire(1061.0)
+    assert window.changes() == {"w:1001:0": None, "w:1001:1": None}
     assert window.changes() == {}
 
 
 def test_a_second_that_was_never_saved_is_never_deleted() -> None:
     window = FailureWindow(60, "w")
-    window.add(1000, 1000.0, "203.0.113.9", "ann")
+    window.add(1000, 1000.0, [("203.0.113.9", "ann")])
     window.expire(2000.0)
     assert window.changes() == {}
 
@@ -151,7 +173,7 @@ def test_the_window_equals_counting_everything_again(steps: list[tuple[int, int,
         now = highest = max(highest, now + move)
         at = now + named
         window.expire(now)
-        window.add(at, now, ip, account)
+        window.add(at, now, [(ip, account)])
         if at > now - seconds:
             events.append((min(at, now), ip, account))
         if then == "save":
@@ -167,4 +189,5 @@ def test_the_window_equals_counting_everything_again(steps: list[tuple[int, int,
             window.expire(now)
             events = list(committed)
         assert numbers(window) == counted_slowly(events, now, seconds)
-        assert all(int(key.removeprefix("w:")) > 0 for key in saved)
+        assert tops(window) == tops_slowly(events, now, seconds)
+        assert all(int(key.split(":")[1]) > 0 for key in saved)

@@ -6,13 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.formats.audit_log import (
+    CAUSES,
+    OPERATIONS,
+    PROTOCOL_NAMES,
     Kind,
     Login,
     classify_reason,
+    directory_cause,
     parse_audit_line,
     parse_context,
     parse_login,
-    read_entry,
     sort_audit_lines,
 )
 
@@ -46,6 +49,11 @@ def login(line: bytes) -> Login:
     parsed = parse_audit_line(line)
     assert parsed is not None
     return parse_login(parsed)
+
+
+def sorted_lines(data: bytes) -> tuple[Counter[str], list[bytes]]:
+    successes, entries = sort_audit_lines(data)
+    return successes, [parts[0] for parts in entries]
 
 
 def entry(message: bytes, level: bytes = b"WARN ", thread: bytes = b"qtp1-5", context: bytes = b"") -> bytes:
@@ -159,10 +167,17 @@ def test_reasons_come_from_a_closed_set(text: bytes, reason: str) -> None:
             Kind.IGNORED,
         ),
         (b"cmd=Auth; account=a@example.com; protocol=soap; error=must change password;", b"WARN ", Kind.IGNORED),
-        (b"cmd=Auth; account=a@example.com; error=recovery code mismatch - account lockout;", b"WARN ", Kind.IGNORED),
-        (b"cmd=Auth; account=a@example.com; mode=recoveryCode;", b"INFO ", Kind.IGNORED),
+        (
+            b"cmd=Auth; account=a@example.com; error=recovery code mismatch - account lockout;",
+            b"WARN ",
+            Kind.RECOVERY_REFUSED,
+        ),
+        (b"cmd=Auth; account=a@example.com; error=recovery code mismatch;", b"WARN ", Kind.RECOVERY_REFUSED),
+        (b"cmd=Auth; account=a@example.com; mode=recoveryCode;", b"INFO ", Kind.RECOVERY_USED),
+        (b"cmd=Auth; account=a@example.com; mode=recoveryCode - account unlocked;", b"INFO ", Kind.RECOVERY_USED),
+        (b"cmd=ModifyPrefs; account=a@example.com; zimbraPrefFoo=x;", b"INFO ", Kind.IGNORED),
         (b"cmd=AdminAuth; account=admin@example.com;", b"INFO ", Kind.IGNORED),
-        (b"cmd=ModifyConfig; name=x; value=authentication failed for [x];", b"INFO ", Kind.IGNORED),
+        (b"cmd=ModifyConfig; name=x; value=authentication failed for [x];", b"INFO ", Kind.OPERATION),
         (b"Suppressed password lockout.", b"INFO ", Kind.IGNORED),
         (b"Account is lockout, not updating failure time.", b"INFO ", Kind.IGNORED),
         (
@@ -170,7 +185,7 @@ def test_reasons_come_from_a_closed_set(text: bytes, reason: str) -> None:
             b"INFO ",
             Kind.IGNORED,
         ),
-        (b"cmd=DelegateAuth; accountId=1; accountName=a@example.com;", b"INFO ", Kind.IGNORED),
+        (b"cmd=DelegateAuth; accountId=1; accountName=a@example.com;", b"INFO ", Kind.OPERATION),
         (b"Error occurred during authentication: account not found for [x]. oip=192.0.2.1", b"INFO ", Kind.IGNORED),
         (
             b"cmd=Auth; account=a@example.com; error=account lockout due to too many failed logins;",
@@ -235,14 +250,14 @@ def test_plain_successes_are_counted_and_everything_else_is_handed_on() -> None:
     odd = POP_OK.replace(b"oip=203.0.113.196;", b"ua=x] y;")
     admin = POP_OK.replace(b"Pop3Server-13", b"qtp1:https://m:7071/service/admin/soap/")
     lines = [POP_OK, SOAP, other, POP_OK, odd, admin, b"", b"continued", POP_OK.replace(b"=pop3", b"=im")]
-    successes, rest = sort_audit_lines(b"".join(line + b"\n" for line in lines))
+    successes, rest = sorted_lines(b"".join(line + b"\n" for line in lines))
     assert successes == {"pop3": 2, "other": 1}
     assert rest == [SOAP, odd, admin, b"continued"]
 
 
 def test_a_user_agent_cannot_make_a_success_look_like_another_operation() -> None:
     line = POP_OK.replace(b"oip=203.0.113.196;", b"ua=x;;] security - cmd=Foo;")
-    assert sort_audit_lines(line + b"\n") == (Counter(), [line])
+    assert sorted_lines(line + b"\n") == (Counter(), [line])
     assert login(line).kind is Kind.SUCCESS
 
 
@@ -255,7 +270,7 @@ def test_a_user_agent_cannot_make_a_success_look_like_another_operation() -> Non
     ],
 )
 def test_a_broken_line_does_not_take_the_next_one_with_it(broken: bytes) -> None:
-    successes, rest = sort_audit_lines(b"".join(line + b"\n" for line in (broken, POP_OK, SOAP, POP_OK)))
+    successes, rest = sorted_lines(b"".join(line + b"\n" for line in (broken, POP_OK, SOAP, POP_OK)))
     told = Counter(login(line).protocol for line in rest if parse_audit_line(line) and login(line).kind is Kind.SUCCESS)
     assert (successes + told)["pop3"] == 2
     assert SOAP in rest
@@ -285,7 +300,7 @@ PIECES = st.sampled_from(
 @settings(max_examples=10_000, deadline=None)
 def test_any_bytes_are_read_and_fast_and_slow_ways_agree(data: bytes) -> None:
     data += b"\n"
-    successes, rest = sort_audit_lines(data)
+    successes, rest = sorted_lines(data)
 
     def told(lines: list[bytes]) -> Counter[str]:
         parsed = [parse_audit_line(line) for line in lines]
@@ -320,15 +335,38 @@ FAILURES = st.builds(
 @given(FAILURES)
 @settings(max_examples=10_000, deadline=None)
 def test_a_failure_is_read_the_same_in_the_quick_way_and_in_the_slow(line: bytes) -> None:
-    slow = parse_audit_line(line)
-    assert read_entry(line) == (None if slow is None else (slow, parse_login(slow)))
+    for text, stamp, thread, ip, oip, rest, account, protocol, why in sort_audit_lines(line + b"\n")[1]:
+        if not stamp:
+            continue
+        slow = parse_audit_line(text)
+        assert slow is not None
+        assert (slow.stamp, slow.level, slow.thread, slow.imitated) == (stamp, b"WARN", thread, False)
+        context = parse_context(slow.context)
+        assert (context.get(b"ip", b""), context.get(b"oip", b"")) == (ip, oip)
+        assert slow.context.endswith(rest)
+        expected = Login(Kind.FAILURE, b"Auth", account, "", classify_reason(why), cause=directory_cause(why))
+        assert parse_login(slow)._replace(protocol="", port=0) == expected
+        assert parse_login(slow).protocol in (PROTOCOL_NAMES.get(protocol, "other"), "admin")
+
+
+def test_failures_of_every_release_are_read_in_the_quick_way() -> None:
+    lines = [SOAP, IMAP, SASL, OLD]
+    entries = sort_audit_lines(b"".join(line + b"\n" for line in lines))[1]
+    assert [parts[0] for parts in entries] == lines
+    assert all(parts[1] for parts in entries)
+    assert [parts[3:5] for parts in entries] == [
+        (b"", b"203.0.113.9"),
+        (b"10.0.0.5", b"198.51.100.23"),
+        (b"", b"203.0.113.5"),
+        (b"10.0.0.5", b"203.0.113.9"),
+    ]
 
 
 def test_many_broken_lines_take_no_longer_than_their_length() -> None:
     line = b"2024-03-02 10:20:33,901 INFO  [thread without an end\n"
     data = line * (1_000_000 // len(line))
     started = time.process_time()
-    assert len(sort_audit_lines(data)[1]) == data.count(b"\n")
+    assert len(sorted_lines(data)[1]) == data.count(b"\n")
     assert time.process_time() - started < 5
 
 
@@ -348,10 +386,72 @@ def test_hostile_lines_of_64_kib_take_no_longer_than_their_length(filler: bytes)
     ]
     started = time.process_time()
     for line in lines:
-        for text in sort_audit_lines(line + b"\n")[1]:
+        for text in sorted_lines(line + b"\n")[1]:
             parsed = parse_audit_line(text)
             if parsed is not None:
                 parse_login(parsed)
                 parse_context(parsed.context)
     # A quadratic step over 65,000 characters takes minutes.
     assert time.process_time() - started < 10
+
+
+AD = b"external LDAP auth failed, LDAP error: 80090308: LdapErr: AcceptSecurityContext error, "
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (AD + b"data 52e, v3839;", "bad_password"),
+        (AD + b"data 525, v3839;", "no_account"),
+        (b"external LDAP auth failed, [LDAP: error code 49 - 80090308: LdapErr: error, data 775, v1db1];", "locked"),
+        (AD + b"data 999, v3839;", "other"),
+        (b"external LDAP auth failed, invalid credentials;", "other"),
+        (
+            b"external LDAP auth failed, LDAP error: An error occurred while attempting to connect to server ad.test;",
+            "unreachable",
+        ),
+        (b"external LDAP auth failed, ad.test:636; java.net.ConnectException: Connection refused;", "unreachable"),
+        (b"LDAP error: The connection to server ldap.test:389 was closed; connect error;", "unreachable"),
+        (b"invalid password;", ""),
+        (b"data 52e, connection refused;", ""),
+    ],
+)
+def test_what_a_directory_says_is_one_of_a_closed_set(text: bytes, cause: str) -> None:
+    assert directory_cause(text) == cause
+    assert cause in (*CAUSES, "")
+    line = entry(b"cmd=Auth; account=a@example.com; protocol=imap; error=authentication failed for [a], " + text)
+    assert login(line).cause == cause
+
+
+def test_a_typed_name_cannot_be_a_directory_that_does_not_answer() -> None:
+    typed = b"ann], external LDAP auth failed, connect error"
+    message = (
+        b"cmd=Auth; account=ann; protocol=imap; error=authentication failed for [" + typed + b"], invalid password;"
+    )
+    assert login(entry(message)) == Login(Kind.FAILURE, b"Auth", b"ann", "imap", "bad_password")
+    message = b"cmd=Auth; account=ann; protocol=imap; error=authentication failed for [x] y], LDAP connect error;"
+    assert login(entry(message)).cause == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "subject"),
+    [
+        (b"cmd=ModifyAccount; name=ann@example.com; zimbraMailQuota=secret;", b"ann@example.com"),
+        (b"cmd=DelegateAuth; accountId=1; accountName=ann@example.com;", b"ann@example.com"),
+        (b"cmd=ModifyConfig; zimbraSomething=secret; name=secret;", b""),
+        (b"cmd=SetPassword; id=1; name=ann@example.com;", b"ann@example.com"),
+    ],
+)
+def test_an_operation_names_what_it_is_about_and_nothing_else(message: bytes, subject: bytes) -> None:
+    told = login(entry(message, b"INFO "))
+    assert (told.kind, told.account) == (Kind.OPERATION, subject)
+
+
+def test_every_operation_is_told_from_what_users_do() -> None:
+    for name in OPERATIONS:
+        line = entry(b"cmd=" + name.encode() + b"; name=x;", b"INFO ", b"btpool0-1042", b"name=admin@example.com;")
+        assert sorted_lines(line + b"\n")[1] == [line], name
+        assert login(line).kind is Kind.OPERATION
+    for name in (b"ModifyPrefs", b"SendInvite", b"ChangePassword"):
+        line = entry(b"cmd=" + name + b"; name=x;", b"INFO ", b"btpool0-1042", b"name=ann@example.com;")
+        assert sorted_lines(line + b"\n")[1] == []
