@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from collectors.auth import AuthCollector, AuthConfig
+from collectors.auth.collector import AuthCollector, AuthConfig
 from zcs_exporter.contract import Clock, LogBlock, LogSubscription, Sample
 from zcs_exporter.hostio import Host
 

@@ -1,14 +1,14 @@
 """One module per thing watched; ``BUILTIN`` lists their classes in the order of the page."""
 
-from collectors.auth import AuthCollector
-from collectors.filesystem import FilesystemCollector
-from collectors.jvm import JvmCollector
-from collectors.logs import LogsCollector
-from collectors.mailboxd import MailboxdCollector
-from collectors.mailflow import MailflowCollector
-from collectors.mysqld import MysqldCollector
-from collectors.postfix import PostfixCollector
-from collectors.services import ServicesCollector
+from collectors.auth.collector import AuthCollector
+from collectors.filesystem.collector import FilesystemCollector
+from collectors.jvm.collector import JvmCollector
+from collectors.logs.collector import LogsCollector
+from collectors.mailboxd.collector import MailboxdCollector
+from collectors.mailflow.collector import MailflowCollector
+from collectors.mysqld.collector import MysqldCollector
+from collectors.postfix.collector import PostfixCollector
+from collectors.services.collector import ServicesCollector
 from collectors.zimbra import ZimbraCollector
 from zcs_exporter import __version__
 from zcs_exporter.contract import Collector

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fakes import FakeHost, ManualClock
 
-from collectors.logs_part import LogPart
+from collectors.logs.part import LogPart
 from zcs_exporter.contract import Clock, LogBlock, LogSubscription, Record, Sample, SyslogSubscription
 from zcs_exporter.hostio import Host
 from zcs_exporter.syslog import SyslogReader

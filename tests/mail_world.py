@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fakes import FakeHost, ManualClock
 
-from collectors.mailflow import MailflowCollector, MailflowConfig
+from collectors.mailflow.collector import MailflowCollector, MailflowConfig
 from zcs_exporter.contract import EvidenceItem, LogBlock, Record, Sample
 from zcs_exporter.syslog import SyslogReader
 

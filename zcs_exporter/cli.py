@@ -306,7 +306,7 @@ def _trace(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from zcs_exporter.mail_command import ReportError, report
+    from zcs_exporter.mailreport.command import ReportError, report
 
     _, config = _load(arguments)
     try:

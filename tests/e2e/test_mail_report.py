@@ -13,10 +13,10 @@ import pytest
 from e2e.lab import need
 from fakes import FakeHost, ManualClock
 
-from collectors.mailflow import MailflowCollector, MailflowConfig
+from collectors.mailflow.collector import MailflowCollector, MailflowConfig
 from zcs_exporter.contract import LogBlock
-from zcs_exporter.mail_report import Limits, render_json
-from zcs_exporter.mail_view import read_day
+from zcs_exporter.mailreport.report import Limits, render_json
+from zcs_exporter.mailreport.view import read_day
 from zcs_exporter.syslog import SyslogReader
 
 DAY = "2024-03-02"

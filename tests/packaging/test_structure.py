@@ -20,7 +20,7 @@ FOR_COLLECTORS |= {
     "zcs_exporter.installation",
     "zcs_exporter.localconfig",
     "zcs_exporter.log_time",
-    "zcs_exporter.mail_day",
+    "zcs_exporter.mailreport.day",
     "zcs_exporter.text",
     "zcs_exporter.durations",
 }

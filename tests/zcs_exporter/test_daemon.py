@@ -21,10 +21,11 @@ from zcs_exporter.config import load_config
 from zcs_exporter.contract import Clock
 from zcs_exporter.daemon import Daemon
 from zcs_exporter.hostio import Host
+from zcs_exporter.registry import collector_classes
 
 CATALOGUE = load_catalogue(asset("alerts"))
 AUDIT = "/opt/zimbra/log/audit.log"
-OTHERS = ("filesystem", "jvm", "mysqld", "postfix", "services", "zimbra")
+OTHERS = tuple(cls.name for cls in collector_classes() if cls.name != "auth")
 
 
 class Scene:

@@ -77,6 +77,11 @@ class Entry:
         self._news = news
         self._lines: dict[frozenset[EvidenceKind], bytes] = {}
 
+    @property
+    def from_log(self) -> bool:
+        """Whether a collector found it, not the daemon itself told it."""
+        return isinstance(self._news, Record)
+
     def data(self, visible: frozenset[EvidenceKind]) -> dict[str, Any]:
         """Return the event without what may not be seen."""
         common = {

@@ -1,0 +1,1 @@
+"""Logins that failed and succeeded, and who is behind the failures."""

@@ -1,0 +1,1 @@
+"""Room on every file system, and when it will be gone."""

@@ -1,0 +1,1 @@
+"""Every Java program of ZCS, from its performance counters."""

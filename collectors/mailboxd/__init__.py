@@ -1,0 +1,1 @@
+"""What mailboxd counts of itself in zmstat's tables."""

@@ -1,0 +1,1 @@
+"""Each message once: received, delivered, deferred, bounced, refused, and judged."""

@@ -1,0 +1,1 @@
+"""The queues as they lie on disk."""

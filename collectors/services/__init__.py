@@ -1,0 +1,1 @@
+"""Every enabled service: up, down, stopped on purpose."""

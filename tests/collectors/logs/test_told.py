@@ -1,0 +1,131 @@
+"""Records of faults: told once, merged in a storm, and not lost with the process."""
+
+import pytest
+from fakes import ManualClock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.logs.told import FaultPart, Told
+from zcs_exporter.contract import Grade, Kind, Metric, Record
+
+LOG = "/var/log/kern.log"
+GAUGE = Metric("zcs_test_last_hour", Kind.GAUGE, "Faults.")
+
+
+def record(kind: str = "io_error", what: str = "sda", at: float = 1.0) -> Record:
+    return Record(kind, at, Grade.WARNING, {"object": what}, LOG, 7)
+
+
+def test_a_record_is_told_once() -> None:
+    told = Told()
+    told.add(record())
+    assert list(told.take()) == [record()]
+    assert not list(told.take())
+
+
+def test_equal_ones_are_told_as_one_with_their_number() -> None:
+    told = Told()
+    for at in (1.0, 2.0, 3.0):
+        told.add(record(at=at))
+    [found] = told.take()
+    assert (found.at, found.offset, found.fields) == (1.0, 7, {"object": "sda", "count": "3"})
+
+
+@given(st.lists(st.tuples(st.sampled_from(["io_error", "oom_kill"]), st.integers(0, 200)), max_size=400))
+def test_however_many_differ_few_are_told_and_all_counted(found: list[tuple[str, int]]) -> None:
+    told = Told()
+    for kind, what in found:
+        told.add(record(kind, str(what)))
+    records = list(told.take())
+    assert len(records) <= 52
+    for kind in ("io_error", "oom_kill"):
+        count = sum(int(each.fields.get("count", "1")) for each in records if each.kind == kind)
+        assert count == sum(each == kind for each, _ in found)
+
+
+def test_the_names_in_a_storm_of_many_are_left_out() -> None:
+    told = Told()
+    for number in range(300):
+        told.add(record(what=str(number)))
+    records = list(told.take())
+    assert len(records) == 51
+    assert records[-1].fields == {"count": "250"}
+
+
+def test_what_waits_outlives_the_process() -> None:
+    told, successor = Told(), Told()
+    told.add(record())
+    told.add(record("oom_kill", "java"))
+    successor.restore(told.save())
+    assert list(successor.take()) == [record(), record("oom_kill", "java")]
+
+
+class Part(FaultPart):
+    name = "test"
+    metrics = (GAUGE,)
+    gauges = {"io_error": GAUGE}  # noqa: RUF012 - a constant
+
+
+def gauge(part: Part, manual: ManualClock) -> float | None:
+    return next((each.value for each in part.samples(manual.now) if each.metric is GAUGE), None)
+
+
+def note(part: Part, at: float, kind: str = "io_error", *, recent: bool = True) -> None:
+    part.note(kind, at, LOG, lambda: 7, recent=recent, fields={"object": "sda"}, who="sda")
+
+
+@pytest.fixture
+def part(manual: ManualClock) -> Part:
+    return Part(manual.clock, {LOG: ("io_error", "oom_kill")})
+
+
+def test_a_gauge_is_unknown_before_its_log_exists_and_0_after(part: Part, manual: ManualClock) -> None:
+    part.begin(["/var/log/other"])
+    assert gauge(part, manual) is None
+    part.begin([LOG])
+    assert gauge(part, manual) == 0
+
+
+def test_a_gauge_forgets_after_an_hour(part: Part, manual: ManualClock) -> None:
+    note(part, manual.now)
+    assert gauge(part, manual) == 1
+    manual.advance(3580)
+    assert gauge(part, manual) == 1
+    manual.advance(20)
+    assert gauge(part, manual) == 0
+
+
+def test_what_is_over_moves_no_gauge(part: Part, manual: ManualClock) -> None:
+    part.begin([LOG])
+    note(part, manual.now - 3600)
+    note(part, manual.now, recent=False)
+    assert gauge(part, manual) == 0
+    assert [each.fields for each in part.findings()] == [{"object": "sda", "count": "2"}]
+
+
+def test_names_behind_a_gauge_are_bounded(part: Part, manual: ManualClock) -> None:
+    for number in range(300):
+        part.note("io_error", manual.now, LOG, lambda: 7, recent=True, fields={}, who=f"disk{number}")
+    [sample] = [each for each in part.samples(manual.now) if each.metric is GAUGE]
+    assert sample.value == 300
+    assert len(sample.evidence) == 10
+    assert (sample.evidence[0].value, sample.evidence[0].count) == ("others", 200)
+    assert all(len(row or "") < 3000 for key, row in part.changes().items() if key != "told")
+
+
+def test_everything_outlives_the_process(part: Part, manual: ManualClock) -> None:
+    note(part, manual.now)
+    part.note_level("/opt/zimbra/log/nginx.log", "error", "nginx", 3)
+    rows = {key: value for key, value in part.changes().items() if value is not None}
+    successor = Part(manual.clock, {LOG: ("io_error", "oom_kill")})
+    successor.restore(rows)
+    assert list(successor.samples(manual.now)) == list(part.samples(manual.now))
+    assert list(successor.findings()) == list(part.findings())
+    assert not Part.changes(successor).keys() - {"told"}
+
+
+def test_only_rows_that_changed_are_saved(part: Part, manual: ManualClock) -> None:
+    part.changes()
+    assert part.changes() == {}
+    note(part, manual.now, "oom_kill")
+    assert part.changes().keys() == {"signals", "told"}

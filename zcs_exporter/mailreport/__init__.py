@@ -1,0 +1,1 @@
+"""The daily mail report: a book that is kept page by page, and what is printed of it."""
