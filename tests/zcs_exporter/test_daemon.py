@@ -1,6 +1,7 @@
 """Start, reload and stop of the whole daemon in this process, with what must not go wrong in between."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -190,3 +191,16 @@ def test_a_token_that_cannot_be_saved_costs_no_more_than_the_page(
     scene.play(story)
 
     assert "cannot save the token that opens the page" in caplog.text
+
+
+def test_what_was_made_at_the_start_is_not_looked_through_for_garbage_again(scene: Scene) -> None:
+    async def story(daemon: Daemon) -> None:
+        gc.unfreeze()
+        await daemon.until_ready()
+        assert gc.get_freeze_count() > 10_000
+        gc.unfreeze()
+        assert await daemon.reload() == []
+        assert gc.get_freeze_count() > 10_000
+
+    scene.play(story)
+    gc.unfreeze()

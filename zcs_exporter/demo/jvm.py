@@ -5,6 +5,7 @@ Source of the format: HotSpot's ``perfMemory.hpp``, which the ``jvm`` collector 
 """
 
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,9 @@ _ENTRY = 20
 _FILE_SIZE = 32768
 _SECOND = 1_000_000_000
 _MIB = 1 << 20
+
+_PAUSES = ("Young (Normal) (G1 Evacuation Pause)", "Full (G1 Compaction Pause)", "Remark")
+"""What each collector's pause is called in the log."""
 
 _TEXTS = {
     "java.property.java.vm.name": "OpenJDK 64-Bit Server VM",
@@ -84,6 +88,8 @@ class Jvm:
     threads: int
     classes: int
     thrashing: bool = False
+    _gc_log: str = ""
+    _now: float = 0.0
     _eden_used: float = 0.3
     _old: float = 0.0
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -102,8 +108,14 @@ class Jvm:
     def _path(self) -> str:
         return f"/tmp/hsperfdata_zimbra/{self.pid}"  # noqa: S108 - as above
 
+    def log_to(self, path: str) -> None:
+        """Log collections from now on, to a file that begins empty."""
+        self.tree.write(path, "", 0o640)
+        self._gc_log = path
+
     def live_on(self, now: float, seconds: float) -> None:
         """Go on for ``seconds`` until ``now``."""
+        self._now = now
         if self.thrashing:
             self._old = min(0.985, self._old + 0.4 * seconds)
             self._collect(1, 1, 0.75 * seconds)
@@ -130,6 +142,19 @@ class Jvm:
         self._numbers["sun.rt.safepoints"] += times
         self._numbers["sun.rt.safepointTime"] += ticks + self._ticks(0.0004)
         self._numbers["sun.rt.safepointSyncTime"] += self._ticks(0.0001)
+        if self._gc_log:
+            self._log(_PAUSES[collector], seconds / times)
+
+    def _log(self, pause: str, seconds: float) -> None:
+        local = time.localtime(self._now)
+        stamp = (
+            f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{int(self._now % 1 * 1000):03d}{time.strftime('%z', local)}"
+        )
+        number = sum(self._numbers[f"sun.gc.collector.{each}.invocations"] for each in range(3))
+        after = int(self._old * self.heap) // _MIB
+        before = min(self.heap, int((self._old + 0.25) * self.heap)) // _MIB
+        sizes = f"{before}M->{after}M({self.heap // _MIB}M)"
+        self.tree.append(self._gc_log, f"[{stamp}] GC({number}) Pause {pause} {sizes} {1000 * seconds:.3f}ms")
 
     def _first(self) -> dict[str, int]:
         numbers = {f"sun.gc.collector.{number}.{what}": 0 for number in range(3) for what in ("invocations", "time")}

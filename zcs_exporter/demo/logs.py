@@ -1,13 +1,15 @@
 """The host's logs, in the words of the programs that write them."""
 
 import time
+from collections.abc import Mapping
 
 from zcs_exporter.contract import Clock
 from zcs_exporter.demo.files import Tree
 
 AUDIT = "/opt/zimbra/log/audit.log"
+MAILBOX = "/opt/zimbra/log/mailbox.log"
 PROXY = "/opt/zimbra/log/nginx.log"
-SYSLOG = "/var/log/zimbra.log"
+SYSLOG, STATS = "/var/log/zimbra.log", "/var/log/zimbra-stats.log"
 
 _THREADS = {"imap": "ImapSSLServer", "pop3": "Pop3SSLServer"}
 
@@ -22,7 +24,7 @@ class Logs:
         self._host = host
         self._address = address
         self._count = 400
-        for path in (AUDIT, PROXY, SYSLOG):
+        for path in (AUDIT, PROXY, SYSLOG, STATS, MAILBOX):
             tree.write(path, "", 0o640)
 
     def login(self, protocol: str, account: str, client: str, failure: str = "") -> None:
@@ -64,37 +66,38 @@ class Logs:
             )
         self.syslog("postfix/submission/smtpd", 4712, text)
 
-    def received(self, queue_id: str, sender: str, size: int, client: str) -> None:
-        """Write what Postfix writes about a message that came in."""
-        self._count += 1
-        if client:
-            self.syslog("postfix/smtpd", 4711, f"{queue_id}: client=mx.example.net[{client}]")
-        self.syslog("postfix/cleanup", 4714, f"{queue_id}: message-id=<{self._count}.{queue_id}@example.net>")
-        self.syslog("postfix/qmgr", 4001, f"{queue_id}: from=<{sender}>, size={size}, nrcpt=1 (queue active)")
+    def heartbeats(self, queued: int, services: Mapping[str, bool]) -> None:
+        """Write what zmconfigd and the programs of cron and zmstat say of an idle host, too."""
+        now = time.localtime(self._clock.wall())
+        stamp, day = time.strftime("%Y-%m-%d %H:%M:%S", now), time.strftime("%m/%d/%Y %H:%M:%S", now)
+        self.syslog("zmconfigd", 2203, "All configs fetched in 0.11 seconds")
+        self.syslog("zmmailboxdmgr", 2955, "status OK")
+        self.syslog("zimbramon", 9031, f"9031:info: {stamp}, QUEUE: {14 * queued} {queued}")
+        for table, columns, values in (
+            ("cpu", "cpu:user, cpu:nice, cpu:sys, cpu:idle, cpu:iowait, cpu:irq, cpu:softirq", "8.6, 0.0, 1.9, 89.5"),
+            ("vm", "r, b, swpd, free, buff, cache, si", "1, 0, 0, 812344, 201244, 4102344"),
+        ):
+            text = f"17392:info: zmstat {table}.csv: timestamp, {columns}:: {day}, {values}, 0.0, 0.0, 0.0"
+            self.syslog("zimbramon", 17392, text, STATS)
+        for service, up in services.items():
+            text = f"9034:info: {stamp}, STATUS: {self._host}: {service}: {'Running' if up else 'Stopped'}"
+            self.syslog("zimbramon", 9034, text, STATS)
 
-    def delivered(self, queue_id: str, recipient: str) -> None:
-        """Write what Postfix writes about a message that reached its mailbox."""
-        relay = f"relay={self._host}[{self._address}]:7025, delay=0.61, delays=0.02/0/0.05/0.54, dsn=2.1.5"
-        self.syslog("postfix/lmtp", 4720, f"{queue_id}: to=<{recipient}>, {relay}, status=sent (250 2.1.5 Delivery OK)")
-        self.syslog("postfix/qmgr", 4001, f"{queue_id}: removed")
-
-    def deferred(self, queue_id: str, recipient: str) -> None:
-        """Write what Postfix writes about a message whose destination does not answer."""
-        domain = recipient.rpartition("@")[2]
-        why = f"connect to mx.{domain}[192.0.2.25]:25: Connection timed out"
-        text = f"to=<{recipient}>, relay=none, delay=30, delays=0.1/0/30/0, dsn=4.4.1, status=deferred ({why})"
-        self.syslog("postfix/smtp", 4716, f"{queue_id}: {text}")
-
-    def syslog(self, program: str, pid: int, text: str) -> None:
+    def syslog(self, program: str, pid: int, text: str, log: str = SYSLOG) -> None:
         """Write a line as rsyslog does in its traditional form."""
         local = time.localtime(self._clock.wall())
         stamp = f"{time.strftime('%b', local)} {local.tm_mday:2d} {time.strftime('%H:%M:%S', local)}"
-        self._tree.append(SYSLOG, f"{stamp} {self._host.partition('.')[0]} {program}[{pid}]: {text}")
+        self._tree.append(log, f"{stamp} {self._host.partition('.')[0]} {program}[{pid}]: {text}")
 
-    def _audit(self, level: str, thread: str, context: str, message: str) -> None:
+    def java(self, log: str, level: str, thread: str, context: str, component: str, message: str, *rest: str) -> None:
+        """Write an entry as log4j does; ``rest`` are the lines that follow its first."""
         now = self._clock.wall()
         stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))},{int(now % 1 * 1000):03d}"
-        self._tree.append(AUDIT, f"{stamp} {level} [{thread}] [{context}] security - {message}")
+        first = f"{stamp} {level} [{thread}] [{context}] {component} - {message}"
+        self._tree.append(log, "\n".join((first, *rest)))
+
+    def _audit(self, level: str, thread: str, context: str, message: str) -> None:
+        self.java(AUDIT, level, thread, context, "security", message)
 
     def _proxy_login(self, account: str, client: str) -> None:
         stamp = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self._clock.wall()))

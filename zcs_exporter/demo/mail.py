@@ -13,6 +13,17 @@ SPOOL = "/opt/zimbra/data/postfix/spool"
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
 _RETRY = 300.0
 
+_MASTER = """\
+smtp      inet  n       -       n       -       1       postscreen
+smtpd     pass  -       -       n       -       -       smtpd
+[127.0.0.1]:10025 inet n  -       n       -       -  smtpd
+    -o content_filter=
+    -o syslog_name=postfix/amavisd
+[127.0.0.1]:10030 inet n  -       n       -       -  smtpd
+    -o content_filter=
+    -o syslog_name=postfix/dkimmilter
+"""
+
 
 @dataclass(slots=True)
 class Mail:
@@ -24,6 +35,7 @@ class Mail:
         login: As whom it was sent with authentication; empty for mail from outside.
         accepted: Monotonic time of its arrival.
         place: Its queue file.
+        first: Its queue id before the content filter; empty until it has passed that.
     """
 
     number: int
@@ -34,6 +46,7 @@ class Mail:
     login: str
     accepted: float
     place: str
+    first: str = ""
 
     @property
     def queue(self) -> str:
@@ -53,6 +66,7 @@ class Spool:
             tree.make(f"{SPOOL}/{queue}", 0o700)
         settings = (f"queue_directory = {SPOOL}", "mail_owner = postfix", "maximal_queue_lifetime = 5d")
         tree.write("/opt/zimbra/common/conf/main.cf", "".join(f"{line}\n" for line in settings))
+        tree.write("/opt/zimbra/common/conf/master.cf", _MASTER)
 
     def accept(self, sender: str, recipient: str, size: int, login: str = "", age: float = 0.0) -> Mail:
         """Take a message in, as cleanup does: its mode says when it is complete."""
@@ -70,6 +84,14 @@ class Spool:
             os.close(descriptor)
         self._accepted += 1
         return Mail(self._accepted, queue_id, sender, recipient, size, login, self._clock.monotonic(), place)
+
+    def pass_on(self, mail: Mail) -> Mail:
+        """Take a message back from the content filter: it gets another queue id and is active at once."""
+        passed = self.accept(mail.sender, mail.recipient, mail.size, mail.login)
+        passed.first = mail.queue_id
+        self.activate(passed)
+        self.remove(mail)
+        return passed
 
     def activate(self, mail: Mail) -> None:
         """Move a message to where it is delivered from."""

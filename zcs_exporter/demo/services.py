@@ -26,6 +26,9 @@ _SERVICES = (
     *("service", "stats", "zimbra", "zimbraAdmin", "zimlet"),
 )
 
+REPORTED = ("antispam", "antivirus", "ldap", "mailbox", "memcached", "mta", "proxy", "stats", "zmconfigd")
+"""Services whose status zmstatuslog reports."""
+
 _DIRECTORIES = (
     "store/0",
     "index/0",

@@ -7,6 +7,7 @@ import socket
 import yaml
 
 from zcs_exporter.demo.story import INCIDENTS
+from zcs_exporter.demo.zmstat import THREAD_LIMITS
 from zcs_exporter.registry import collector_classes
 from zcs_exporter.snmp.secrets import Secrets, load_secrets
 
@@ -48,8 +49,9 @@ def write_secrets(directory: str) -> dict[str, Secrets]:
 
 def write_settings(directory: str, root: str, web_port: int, trap_port: int) -> str:
     """Write the configuration, with secrets files beside it, and return its path."""
-    intervals = {cls.name: {"interval": _INTERVAL} for cls in collector_classes()}
+    intervals: dict[str, dict[str, object]] = {cls.name: {"interval": _INTERVAL} for cls in collector_classes()}
     intervals["jvm"]["gc_window"] = _GC_WINDOW
+    intervals["mailboxd"]["thread_limits"] = dict(THREAD_LIMITS)
     intervals["postfix"]["flood_window"] = _FLOOD_WINDOW
     target = {"host": "127.0.0.1", "port": trap_port}
     path = os.path.join(directory, "config.yaml")

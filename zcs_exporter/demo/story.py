@@ -129,11 +129,8 @@ async def _crash_mysqld(world: World) -> Remedy:
 
 
 async def _fill_heap(world: World) -> Remedy:
-    def recover() -> None:
-        world.mailboxd.thrashing = False
-
     world.mailboxd.thrashing = True
-    return recover
+    return world.end_import
 
 
 async def _start_second_mysqld(world: World) -> Remedy:
@@ -181,19 +178,19 @@ INCIDENTS = (
     Incident(
         "ZcsJvmGcTime",
         "an import fills the heap of mailboxd, which now does little but collect garbage",
-        "the import is stopped, and the heap is free again",
+        "the import fails for want of memory, and the heap is free again",
         _fill_heap,
-    ),
-    Incident(
-        "ZcsMysqldDuplicate",
-        "a second mysqld is started by hand on the data of the first",
-        "the second mysqld is stopped",
-        _start_second_mysqld,
     ),
     Incident(
         "ZcsAuthSpraying",
         "198.51.100.77 tries one password on 24 accounts over SMTP",
         "it gives up",
         _spray_passwords,
+    ),
+    Incident(
+        "ZcsMysqldDuplicate",
+        "a second mysqld is started by hand on the data of the first",
+        "the second mysqld is stopped",
+        _start_second_mysqld,
     ),
 )

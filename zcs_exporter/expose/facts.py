@@ -11,9 +11,15 @@ from zcs_exporter.alerting.wording import format_value
 from zcs_exporter.contract import Evidence, EvidenceKind, Sample
 from zcs_exporter.durations import format_duration
 from zcs_exporter.expose.markup import Markup, element, join
+from zcs_exporter.expose.trend import Trend
 from zcs_exporter.snapshot import Snapshot
 
+Visible = AbstractSet[EvidenceKind]
+"""Kinds of evidence that a reader of the page may see."""
+
 UNKNOWN = element("span", "unknown", class_="unknown")
+NOTHING = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 class Facts:
@@ -23,9 +29,10 @@ class Facts:
         now: The wall clock, in seconds since the epoch.
     """
 
-    def __init__(self, snapshot: Snapshot, now: float) -> None:
+    def __init__(self, snapshot: Snapshot, now: float, trends: Mapping[str, Trend] = {}) -> None:
         self.snapshot = snapshot
         self.now = now
+        self._trends = trends
         self._index = SampleIndex(snapshot)
 
     def samples(self, metric: str, **labels: str) -> list[Sample]:
@@ -47,6 +54,28 @@ class Facts:
         for sample in self.samples(metric, **labels):
             found.setdefault(sample.label_map().get(label, ""), sample.value)
         return found
+
+    def lately(self, collector: str) -> float | None:
+        """Return of how many seconds ``grown`` tells for a collector; None where there is nothing to compare with."""
+        trend = self._trends.get(collector)
+        return None if trend is None else trend.seconds
+
+    def grown(self, collector: str, metric: str, **labels: str) -> float | None:
+        """Return by how much a collector's counter grew lately; None where that is unknown."""
+        values = [value for _, value in self._grown(collector, metric, labels)]
+        return sum(values) if values else None
+
+    def grown_by(self, collector: str, metric: str, label: str, **labels: str) -> dict[str, float]:
+        """Return by how much a collector's counters grew lately, by one of their labels."""
+        found: dict[str, float] = {}
+        for pairs, value in self._grown(collector, metric, labels):
+            found[pairs.get(label, "")] = found.get(pairs.get(label, ""), 0.0) + value
+        return found
+
+    def _grown(self, collector: str, metric: str, labels: Mapping[str, str]) -> list[tuple[dict[str, str], float]]:
+        trend = self._trends.get(collector)
+        series = [] if trend is None else trend.grown.get(metric, [])
+        return [(pairs, value) for pairs, value in series if labels.items() <= pairs.items()]
 
     def thresholds(self, alert: str) -> Mapping[Severity, float]:
         """Return the effective thresholds of an alert; none while it is switched off."""
@@ -82,6 +111,22 @@ def span(seconds: float | None) -> Markup:
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     return join(format_duration(float(max(0, round(seconds)))))
+
+
+def brief(seconds: float | None) -> Markup:
+    """Return a length of time that may be far below a second."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 1:
+        return join(f"{1000 * seconds:.3g} ms")
+    return join(f"{seconds:.3g} s") if seconds < 60 else span(seconds)
+
+
+def mean(total: float | None, times: float | None) -> Markup:
+    """Return the mean of lengths of time; unknown where one of them is, and a dash where there was none."""
+    if total is None or times is None:
+        return UNKNOWN
+    return brief(total / times) if times else join(NOTHING)
 
 
 def moment(at: float, now: float) -> Markup:
@@ -125,6 +170,15 @@ def bar(ratio: float | None, severity: Severity, marks: Mapping[Severity, float]
     )
 
 
+def share_bar(facts: Facts, ratio: float | None, alert: str, below: str = "") -> Markup:
+    """Return a used share as bar and number, coloured by its alert's thresholds."""
+    if ratio is None:
+        return join(below or NOTHING)
+    severity = facts.judge(ratio, alert)
+    number = element("span", percent(ratio), class_=word(severity))
+    return join(bar(ratio, severity, facts.thresholds(alert)), number, element("small", below) if below else "")
+
+
 def table(caption: str, heads: tuple[str, ...], rows: list[list[str]], *, stacks: bool = False) -> Markup:
     """Return a table whose first column names its rows; one that ``stacks`` is a list of rows on a narrow screen."""
     body = [
@@ -149,7 +203,7 @@ def terms(pairs: list[tuple[str, str]]) -> Markup:
     return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))
 
 
-def evidence_line(evidence: Evidence, visible: AbstractSet[EvidenceKind], nothing: str = "") -> Markup:
+def evidence_line(evidence: Evidence, visible: Visible, nothing: str = "") -> Markup:
     """Return evidence on one line; of what may not be seen only how much it is."""
     shown = [item for item in evidence if item.kind in visible]
     parts = [item.value if item.count is None else f"{item.value} ({item.count:g})" for item in shown]

@@ -22,6 +22,7 @@ from zcs_exporter.expose.access import COOKIE_LIFE, Access, Peer, Refusal, check
 from zcs_exporter.expose.connections import IDLE_PATIENCE, Connections
 from zcs_exporter.expose.event_stream import CONTENT_TYPE as EVENT_STREAM
 from zcs_exporter.expose.event_stream import EventStream, EventStreams, read_wish
+from zcs_exporter.expose.latest_events import LOOKED_AT
 from zcs_exporter.expose.prometheus import GZIP_LEVEL, Exposition, negotiate
 from zcs_exporter.expose.status_page import (
     Scene,
@@ -30,6 +31,7 @@ from zcs_exporter.expose.status_page import (
     render_page,
     waiting_for,
 )
+from zcs_exporter.expose.trend import Trends
 from zcs_exporter.expose.view import View
 from zcs_exporter.expose.web_config import WebSettings, load_web_settings
 from zcs_exporter.privacy import visible_kinds
@@ -87,6 +89,7 @@ class WebServer:
         self._settings = WebSettings()
         self._access = Access(config, self._settings, token, clock)
         self._exposition = Exposition()
+        self._trends = Trends()
         self._kept: dict[str, tuple[Snapshot, tuple[object, ...], bytes]] = {}
         self._read = BlockingCall("reading the web configuration")
         self._requests = 0
@@ -95,7 +98,7 @@ class WebServer:
         self._listener: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._connections: Connections | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: tuple[asyncio.Task[None], ...] = ()
         self._reload: asyncio.Task[list[str]] | None = None
 
     async def start(self) -> None:
@@ -135,7 +138,10 @@ class WebServer:
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 - set up above
         self._connections = Connections(self._runner.server)
-        self._watch = asyncio.create_task(self._connections.watch(), name="web connections")
+        self._watch = (
+            asyncio.create_task(self._connections.watch(), name="web connections"),
+            asyncio.create_task(self._trends.watch(self._view.snapshot, self._view.ready), name="web trends"),
+        )
         await self._listen()
 
     async def reload(self, privacy: PrivacyConfig) -> list[str]:
@@ -158,8 +164,8 @@ class WebServer:
 
     async def stop(self) -> None:
         """Close the listening socket and every connection; requests under way get a moment."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._watch:
+            task.cancel()
         if self._listener is not None:
             self._listener.close()
         if self._runner is not None and self._connections is not None:
@@ -353,6 +359,7 @@ class WebServer:
 
     async def _page(self, request: web.Request) -> web.Response:
         view, snapshot, visible = self._view, self._view.snapshot(), self._visible(request)
+        ring = view.events()
         now = self._clock.wall()
         refresh = request.query.get("refresh") != "off"
 
@@ -367,6 +374,8 @@ class WebServer:
                     recent=view.recent(),
                     ready=view.ready(),
                     visible=visible,
+                    events=ring.after(ring.newest - LOOKED_AT, LOOKED_AT),
+                    trends=self._trends.of(snapshot),
                     refresh=refresh,
                 )
             )

@@ -1,18 +1,24 @@
 """The page's gauges, an area each: drawn from samples by name, so that what is absent is said to be unknown."""
 
 from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
 
 from zcs_exporter.alerting.model import Severity
-from zcs_exporter.contract import Evidence, EvidenceKind
+from zcs_exporter.contract import Evidence
+from zcs_exporter.expose.area_logs import logs
+from zcs_exporter.expose.area_mail import mail_flow
+from zcs_exporter.expose.area_mailboxd import mailboxd
 from zcs_exporter.expose.facts import (
+    NOTHING,
+    TIMES,
     UNKNOWN,
     Facts,
+    Visible,
     badge,
     bar,
     count,
     evidence_line,
     percent,
+    share_bar,
     size,
     span,
     table,
@@ -22,11 +28,8 @@ from zcs_exporter.expose.facts import (
 from zcs_exporter.expose.markup import Markup, element, join
 from zcs_exporter.snapshot import Reading
 
-Visible = AbstractSet[EvidenceKind]
-
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
-_WIDE = frozenset({"filesystem", "jvm"})
-NOTHING = "\N{EN DASH}"
+_WIDE = frozenset({"filesystem", "mailflow", "jvm", "mailboxd", "logs"})
 
 
 def areas(facts: Facts, visible: Visible) -> Markup:
@@ -35,9 +38,12 @@ def areas(facts: Facts, visible: Visible) -> Markup:
         "filesystem": ("File systems", _filesystems),
         "postfix": ("Mail queues", _queues),
         "mysqld": ("Database", _database),
+        "mailflow": ("Mail flow", mail_flow),
+        "mailboxd": ("mailboxd", mailboxd),
         "jvm": ("Java", _jvms),
         "auth": ("Logins", _logins),
         "services": ("Services", _services),
+        "logs": ("Logs", logs),
     }
     sections = []
     for collector, (title, draw) in drawn.items():
@@ -100,8 +106,8 @@ def _filesystems(facts: Facts, _visible: Visible) -> Markup:
         rows.append(
             [
                 join(mount, " ", *flags, kept),
-                _share(facts, used.get(mount), "ZcsFilesystemFull", room),
-                _share(facts, inodes.get(mount), "ZcsFilesystemInodesFull", "" if answers else UNKNOWN),
+                share_bar(facts, used.get(mount), "ZcsFilesystemFull", room),
+                share_bar(facts, inodes.get(mount), "ZcsFilesystemInodesFull", "" if answers else UNKNOWN),
                 _until_full(facts, mount) if answers else UNKNOWN,
             ]
         )
@@ -116,15 +122,6 @@ def _until_full(facts: Facts, mount: str) -> str:
         return NOTHING
     resource, seconds = min(left.items(), key=lambda item: item[1])
     return join(span(seconds), element("small", resource))
-
-
-def _share(facts: Facts, ratio: float | None, alert: str, below: str = "") -> Markup:
-    """Return a used share as bar and number, coloured by its alert's thresholds."""
-    if ratio is None:
-        return join(below or NOTHING)
-    severity = facts.judge(ratio, alert)
-    number = element("span", percent(ratio), class_=word(severity))
-    return join(bar(ratio, severity, facts.thresholds(alert)), number, element("small", below) if below else "")
 
 
 def _queues(facts: Facts, _visible: Visible) -> Markup:
@@ -167,7 +164,7 @@ def _database(facts: Facts, _visible: Visible) -> Markup:
         (
             "Connections",
             join(
-                _share(facts, share, "ZcsMysqldConnections") if share is not None else "",
+                share_bar(facts, share, "ZcsMysqldConnections") if share is not None else "",
                 " ",
                 element("small", count(open_now), " of ", count(most)),
             ),
@@ -204,7 +201,7 @@ def _jvms(facts: Facts, _visible: Visible) -> Markup:
                     percent(share),
                     element("small", size(used.get(jvm)), " of ", size(most.get(jvm))),
                 ),
-                percent(None) if old_share is None else _share(facts, old_share, "ZcsJvmOldGenerationFull"),
+                percent(None) if old_share is None else share_bar(facts, old_share, "ZcsJvmOldGenerationFull"),
                 element("span", percent(pauses.get(jvm)), class_=_class(facts, pauses.get(jvm), "ZcsJvmGcTime")),
                 count(threads.get(jvm)),
                 span(None if begun is None else facts.now - begun),
@@ -279,7 +276,7 @@ def _services(facts: Facts, _visible: Visible) -> Markup:
         if value == 1 and begun is not None:
             parts.append(element("small", "for ", span(facts.now - begun)))
         if times := restarts.get(name):
-            parts.append(element("small", f" restarted {times:.0f} \N{MULTIPLICATION SIGN} in a day"))
+            parts.append(element("small", f" restarted {times:.0f} {TIMES} in a day"))
         items.append(element("li", _up(value), *parts))
     return element("ul", *items, class_="chips") if items else Markup()
 

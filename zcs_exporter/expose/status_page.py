@@ -2,9 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -14,10 +13,13 @@ from zcs_exporter import __version__
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.model import AlertRule, Severity, Urgency
 from zcs_exporter.alerting.wording import format_value
-from zcs_exporter.contract import CollectError, EvidenceKind
-from zcs_exporter.expose.facts import Facts, badge, evidence_line, moment, span, table, word
+from zcs_exporter.contract import CollectError
+from zcs_exporter.events.entry import Entry
+from zcs_exporter.expose.facts import Facts, Visible, badge, evidence_line, moment, span, table, word
+from zcs_exporter.expose.latest_events import latest_events
 from zcs_exporter.expose.markup import Markup, element, join
 from zcs_exporter.expose.status_areas import areas, maintenance, notifications
+from zcs_exporter.expose.trend import Trend
 from zcs_exporter.notify.message import Message, alarm_text
 from zcs_exporter.snapshot import Reading, Snapshot
 
@@ -49,6 +51,8 @@ class Scene:
         recent: The last messages, newest first.
         ready: Whether every collector and log has been tried once.
         visible: Kinds of evidence that this reader may see.
+        events: The last structured events, oldest first.
+        trends: What counters grew by lately, by collector.
         refresh: Whether the page is to renew itself.
     """
 
@@ -59,7 +63,9 @@ class Scene:
     logs: Sequence[tuple[str, CollectError]]
     recent: Sequence[Message]
     ready: bool
-    visible: AbstractSet[EvidenceKind]
+    visible: Visible
+    events: Sequence[Entry] = ()
+    trends: Mapping[str, Trend] = field(default_factory=dict)
     refresh: bool = True
 
 
@@ -86,7 +92,7 @@ def waiting_for(snapshot: Snapshot) -> list[str]:
 
 def render_page(scene: Scene) -> bytes:
     """Return the page."""
-    facts = Facts(scene.snapshot, scene.now)
+    facts = Facts(scene.snapshot, scene.now, scene.trends)
     severity, verdict = _verdict(scene, facts)
     alarms = sorted(scene.alarms, key=_weight)
     body = join(
@@ -106,6 +112,7 @@ def render_page(scene: Scene) -> bytes:
             *(_alarm(rule, alarm, scene) for rule, alarm in alarms),
             _unseen(scene),
             areas(facts, scene.visible),
+            _section("events", "Latest events", latest_events(scene.events, scene.visible, scene.now)),
             _section("notifications", "Notifications", notifications(facts), age=scene.now - scene.snapshot.at),
             _recent(scene),
             _collectors(scene),

@@ -10,28 +10,40 @@ import pymysql
 import pytest
 from fakes import ManualClock
 
-from collectors.auth_nginx import NEEDLE
-from collectors.auth_smtp import Told, parse_saslauthd, parse_smtpd
+from collectors.auth.nginx import NEEDLE
+from collectors.auth.smtp import Told, parse_saslauthd, parse_smtpd
 from collectors.formats.audit_log import Kind, parse_audit_line, parse_context, parse_login
 from collectors.formats.hsperfdata import parse_hsperfdata
 from collectors.formats.queue_file import parse_queue_file
-from collectors.jvm_state import make_plan, state_from_hsperfdata
+from collectors.jvm.state import make_plan, state_from_hsperfdata
+from collectors.mailboxd.collector import MailboxdCollector
 from zcs_exporter.alerting.model import load_catalogue
+from zcs_exporter.assembly import build_collectors
 from zcs_exporter.assets import asset
 from zcs_exporter.config import load_config
-from zcs_exporter.contract import Finding, LogFed, Sample, Shortfall
-from zcs_exporter.daemon import build_collectors
+from zcs_exporter.contract import (
+    Finding,
+    LogBlock,
+    LogFed,
+    LogSubscription,
+    Record,
+    Sample,
+    Shortfall,
+    SyslogSubscription,
+)
 from zcs_exporter.demo.database import Database
 from zcs_exporter.demo.files import Tree
 from zcs_exporter.demo.host import DemoHost
 from zcs_exporter.demo.jvm import Jvm, build_perf_file
-from zcs_exporter.demo.logs import AUDIT, SYSLOG, Logs
+from zcs_exporter.demo.logs import AUDIT, MAILBOX, STATS, SYSLOG, Logs
 from zcs_exporter.demo.mail import Spool, queue_file
 from zcs_exporter.demo.screen import Screen
 from zcs_exporter.demo.settings import free_port, write_secrets, write_settings
 from zcs_exporter.demo.story import INCIDENTS
 from zcs_exporter.demo.world import TICK, World
+from zcs_exporter.demo.zmstat import INTERVAL
 from zcs_exporter.hostio import MysqlLogin
+from zcs_exporter.syslog import SyslogReader
 from zcs_exporter.syslog_prefix import parse_syslog_prefix
 
 LOGIN = MysqlLogin("/opt/zimbra/data/tmp/mysql/mysql.sock", "zimbra", "x")
@@ -71,6 +83,137 @@ def test_every_collector_finds_a_healthy_host_and_misses_nothing(tmp_path: Path,
     assert values["zcs_filesystem_used_ratio", "/opt/zimbra/store"] == pytest.approx(0.61, abs=0.001)
     assert values["zcs_filesystem_role", "/opt/zimbra/store", "store"] == 1
     assert values["zcs_info", "10.1.5", "", "foss", "mail.example.com"] == 1
+
+
+class Host:
+    """A made-up host, and the collectors that read its logs."""
+
+    def __init__(self, directory: Path, manual: ManualClock, *names: str) -> None:
+        root = str(directory / "host")
+        self.manual = manual
+        self.world = World(root, manual.clock)
+        write_secrets(str(directory))
+        config = load_config(write_settings(str(directory), root, 10741, 10162), load_catalogue(asset("alerts")))
+        host = DemoHost(root, config.host.zimbra_home, self.world.volumes, self.world.database)
+        self.collectors = [each for each in build_collectors(config, host, manual.clock) if each.name in names]
+        assert len(self.collectors) == len(names)
+        self.begun: dict[str, int] = {}
+        self.wishes = [wish for each in self.collectors if isinstance(each, LogFed) for wish in each.subscriptions()]
+        self.base = Path(root)
+        self.feed()
+
+    def live(self, seconds: float) -> None:
+        for _ in range(int(seconds / TICK)):
+            self.manual.advance(TICK)
+            self.world.live_on()
+
+    def feed(self) -> None:
+        """Give the collectors what was written since the last time."""
+        for path in {wish.path for wish in self.wishes}:
+            file = self.base / path.lstrip("/")
+            data = file.read_bytes() if file.exists() else b""
+            begun, self.begun[path] = self.begun.get(path, len(data)), len(data)
+            block = LogBlock(path, data[begun:], begun)
+            readers = [wish for wish in self.wishes if wish.path == path and isinstance(wish, SyslogSubscription)]
+            for wish in self.wishes:
+                if wish.path == path and isinstance(wish, LogSubscription):
+                    wish.feed(block)
+            if readers:
+                SyslogReader(readers, (b"mail", b"mail.example.com"), 0, self.manual.clock).feed(block)
+
+    def findings(self) -> list[Finding]:
+        self.feed()
+        return [finding for each in self.collectors for finding in asyncio.run(each.collect())]
+
+
+def test_the_mail_log_tells_each_message_once_and_leaves_no_line_that_is_not_understood(
+    tmp_path: Path, manual: ManualClock
+) -> None:
+    host = Host(tmp_path, manual, "mailflow")
+    host.live(240)
+    values = samples(host.findings())
+
+    def event(name: str) -> float:
+        return values["zcs_mail_messages_total", name]
+
+    # One in half a second; a notice of a bounce is delivered, but was received from nobody.
+    assert event("received") == 480
+    gone = event("delivered") + event("discarded")
+    assert 0 <= event("received") - gone < 20
+    assert all(event(name) > 0 for name in ("deferred", "bounced", "rejected", "discarded"))
+    assert all(values["zcs_mail_content_verdicts_total", name] > 0 for name in ("clean", "spam", "infected"))
+    assert all(values["zcs_mail_rejects_total", cause] > 0 for cause in ("rbl", "relay", "unknown_user"))
+    assert values["zcs_mail_rejects_total", "other"] == values["zcs_mail_unparsed_lines_total",] == 0
+    assert values["zcs_mail_lmtp_results_total", "delivered"] > 300
+    assert values["zcs_mail_dkim_total", "signed"] > 50
+
+
+def test_no_user_of_the_host_floods(tmp_path: Path, manual: ManualClock) -> None:
+    host = Host(tmp_path, manual, "mailflow")
+    host.live(660)
+    # A tenth of what is an alarm, in ten minutes and in the hour that goes on like them.
+    assert 0 < samples(host.findings())["zcs_mail_flood_recipients_max",] < 40
+
+
+def test_the_tables_of_zmstat_are_summed_up_with_all_their_columns(tmp_path: Path, manual: ManualClock) -> None:
+    host = Host(tmp_path, manual, "mailboxd")
+    host.live(60)
+    findings = host.findings()
+    values = samples(findings)
+    assert [finding for finding in findings if isinstance(finding, Shortfall)] == []
+    assert {name for name, *_ in values if name == "zcs_mailboxd_stat_rows_skipped_total"}
+    assert not any(value for (name, *_), value in values.items() if name == "zcs_mailboxd_stat_rows_skipped_total")
+    assert values["zcs_mailboxd_stat_rows_total", "mailboxd.csv"] == 60 / INTERVAL
+    assert values["zcs_mailboxd_lmtp_delivered_messages_total",] > 50
+    assert values["zcs_mailboxd_threads_used_ratio", "http"] < 0.2
+    missing = {metric.name for metric in MailboxdCollector.metrics} - {name for name, *_ in values}
+    # slapd's table, the one of zmstat's root helper, and what is only told while LMTP's threads are used up.
+    rest = {"zcs_mailboxd_open_files", "zcs_mailboxd_lmtp_queue_growth_messages"}
+    assert {name for name in missing if not name.startswith("zcs_slapd_")} == rest
+
+
+def test_a_struggling_mailboxd_is_slow_and_short_of_threads(tmp_path: Path, manual: ManualClock) -> None:
+    host = Host(tmp_path, manual, "mailboxd", "logs")
+    host.world.mailboxd.thrashing = True
+    host.live(6)
+    values = samples(host.findings())
+    assert values["zcs_mailboxd_threads_used_ratio", "http"] > 0.9
+    assert values["zcs_log_signals_total", "slow_soap"] > 0
+    assert values["zcs_log_signals_total", "gc_full_collection"] > 0
+
+
+def test_the_logs_show_an_ordinary_host_with_its_complaints(tmp_path: Path, manual: ManualClock) -> None:
+    host = Host(tmp_path, manual, "logs")
+    host.live(90)
+    values = samples(host.findings())
+    events = {labels[1:]: value for labels, value in values.items() if labels[0] == "zcs_log_events_total" and value}
+    assert set(events) == {
+        ("mailbox.log", "warn", "datasource"),
+        ("mailbox.log", "warn", "index"),
+        ("mailbox.log", "error", "calendar"),
+    }
+    assert not any(value for labels, value in values.items() if labels[0] == "zcs_log_signals_total")
+    assert values["zcs_log_heartbeat_age_seconds", "zimbra-stats.log"] < 20
+    assert values["zcs_service_reported_up", "mailbox"] == 1
+    assert values["zcs_log_fatal_recent",] == 0
+
+
+def test_an_import_that_fails_for_want_of_memory_is_told_and_alarms_nobody(tmp_path: Path, manual: ManualClock) -> None:
+    host = Host(tmp_path, manual, "logs")
+    host.world.mailboxd.thrashing = True
+    host.live(2)
+    host.world.end_import()
+    found = host.findings()
+    assert not host.world.mailboxd.thrashing
+    assert [each.grade for each in found if isinstance(each, Record) and each.kind == "out_of_memory"] == ["critical"]
+    assert samples(found)["zcs_log_fatal_recent",] == 0
+
+
+def test_a_minute_of_logs_is_less_than_a_megabyte(tmp_path: Path, manual: ManualClock) -> None:
+    host = Host(tmp_path, manual, "logs")
+    host.live(60)
+    size = sum((host.base / log.lstrip("/")).stat().st_size for log in (SYSLOG, STATS, MAILBOX, AUDIT))
+    assert size < 1_000_000
 
 
 def test_an_hour_of_ordinary_life_neither_piles_up_mail_nor_empties_the_heap(

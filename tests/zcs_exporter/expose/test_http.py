@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from web_parts import EVIDENCE, TOKEN, Certificates, FakeView, Running, local, reading
 
 from zcs_exporter.config import ConfigError, PrivacyConfig
-from zcs_exporter.contract import EvidenceKind
+from zcs_exporter.contract import EvidenceKind, Grade, Record
 from zcs_exporter.expose.connections import FIRST_PATIENCE, IDLE_PATIENCE
 from zcs_exporter.expose.connections import MOST as MOST_CONNECTIONS
 from zcs_exporter.expose.http import MOST_REQUESTS, WebServer
@@ -409,6 +409,19 @@ def test_evidence_is_what_the_privacy_settings_let_through(
         assert ("onerror=alert(1)&gt;@example.com" in page) is (EvidenceKind.ACCOUNT in kinds)
 
     serve(body, privacy=privacy)
+
+
+def test_the_page_lists_events_under_the_privacy_settings(serve: Serve, view: FakeView) -> None:
+    fields = {"account": "ann@example.com", "address": "198.51.100.99"}
+    view.ring.add("mail.example.com", [Record("account_locked", 1_709_371_000.0, Grade.WARNING, fields)])
+
+    async def body(web: Running) -> None:
+        page = (await web.get("/", token=TOKEN)).text
+        assert "account locked" in page
+        assert "198.51.100.99" in page
+        assert "ann@example.com" not in page
+
+    serve(body, privacy=PrivacyConfig(accounts="never"))
 
 
 def test_the_open_metrics_never_name_anyone(serve: Serve) -> None:

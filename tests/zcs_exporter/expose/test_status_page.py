@@ -2,25 +2,22 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_parts import HOSTILE, NOW, Page, scene, show
 from web_parts import EVIDENCE, FAILURES, MESSAGES, reading
 
 from zcs_exporter.alerting.alarm import Alarm, Change
 from zcs_exporter.alerting.model import AlertRule, Severity, Unit, Urgency
 from zcs_exporter.alerting.policy import THRESHOLD
-from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Sample, Shortfall
+from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Shortfall
 from zcs_exporter.expose.markup import element
-from zcs_exporter.expose.status_page import Scene, content_security_policy, render_login, render_page, style
+from zcs_exporter.expose.status_page import content_security_policy, render_login, render_page, style
 from zcs_exporter.notify.message import Message, MessageKind
-from zcs_exporter.snapshot import Failure, Reading, Snapshot
-
-NOW = 1_709_371_233.0
-HOSTILE = "<img src=x onerror=alert(1)>\"'&"
+from zcs_exporter.snapshot import Failure, Reading
 
 UP = Metric("zcs_service_up", Kind.GAUGE, "Up.", ("name",))
 USED = Metric("zcs_filesystem_used_ratio", Kind.GAUGE, "Used.", ("mountpoint",))
@@ -61,58 +58,6 @@ def alarm(severity: Severity = Severity.CRITICAL, mountpoint: str = "/opt/zimbra
         threshold=0.95,
         evidence=EVIDENCE,
     )
-
-
-def scene(*readings: Reading, own: tuple[Sample, ...] = (), **changes: object) -> Scene:
-    base = Scene(
-        host="mail.example.com",
-        now=NOW,
-        snapshot=Snapshot(1, NOW - 1, {each.collector: each for each in readings}, own),
-        alarms=(),
-        logs=(),
-        recent=(),
-        ready=True,
-        visible=frozenset(EvidenceKind),
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-class Page(HTMLParser):
-    """A page's tags, texts and what is wrong with its nesting."""
-
-    VOID = frozenset({"meta", "link", "input", "rect", "line"})
-
-    def __init__(self, page: bytes) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(page.decode())
-        self.close()
-        assert self.open == []
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in self.VOID
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-
-def show(*readings: Reading, own: tuple[Sample, ...] = (), **changes: object) -> str:
-    return Page(render_page(scene(*readings, own=own, **changes))).text
 
 
 def test_a_text_breaks_neither_an_element_nor_an_attribute() -> None:
@@ -383,7 +328,14 @@ def test_the_page_renews_itself_unless_told_not_to() -> None:
 NAMES = sorted(
     {
         name
-        for file in ("status_areas.py", "status_page.py", "facts.py")
+        for file in (
+            "status_areas.py",
+            "status_page.py",
+            "facts.py",
+            "area_mail.py",
+            "area_mailboxd.py",
+            "area_logs.py",
+        )
         for name in re.findall(
             r'"((?:zcs|mysql|jvm)_[a-z0-9_]+)"',
             (Path(__file__).parents[3] / "zcs_exporter/expose" / file).read_text(encoding="utf-8"),
@@ -391,12 +343,15 @@ NAMES = sorted(
     }
 )
 
+LABELS = ("mountpoint", "queue", "check", "jvm", "name", "target", "cause", "datadir", "area", "event", "le", "log")
+COLLECTORS = ("filesystem", "postfix", "mailflow", "mysqld", "jvm", "mailboxd", "auth", "logs", "services")
+
 
 @given(
     rows=st.lists(
         st.tuples(
             st.sampled_from(NAMES),
-            st.sampled_from(["mountpoint", "queue", "check", "jvm", "name", "target", "cause", "datadir", "area"]),
+            st.sampled_from(LABELS),
             st.sampled_from(["deferred", "ip", "mailboxd", "heap", HOSTILE, ""]),
             st.floats(allow_nan=False),
         ),
@@ -408,9 +363,7 @@ def test_whatever_the_samples_say_the_page_is_drawn(rows: list[tuple[str, str, s
     samples = tuple(
         Metric(name, Kind.GAUGE, "x", (label,)).sample(value, **{label: text}) for name, label, text, value in rows
     )
-    collectors = ("filesystem", "postfix", "mysqld", "jvm", "auth", "services")
-
-    page = Page(render_page(scene(*(reading(name, *samples) for name in collectors))))
+    page = Page(render_page(scene(*(reading(name, *samples) for name in COLLECTORS))))
 
     assert "img" not in {tag for tag, _ in page.tags}
 
@@ -428,9 +381,14 @@ def test_no_value_is_too_strange_to_be_shown(value: float) -> None:
         "cause": "file",
         "datadir": "/db",
         "protocol": "imap",
+        "event": "received",
+        "stage": "queue",
+        "log": "mailbox.log",
+        "level": "error",
+        "component": "soap",
+        "signal": "slow_soap",
+        "file": "mailboxd.csv",
     }
     samples = tuple(Metric(name, Kind.GAUGE, "x", tuple(labels)).sample(value, **labels) for name in NAMES)
     up = tuple(Metric(name, Kind.GAUGE, "x", ("jvm",)).sample(1, jvm="mailboxd") for name in ("zcs_jvm_up",))
-    collectors = ("filesystem", "postfix", "mysqld", "jvm", "auth", "services")
-
-    assert "Oldest" in show(*(reading(name, *up, *samples) for name in collectors))
+    assert "Oldest" in show(*(reading(name, *up, *samples) for name in COLLECTORS))
