@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 OK, UNWELL, UNUSABLE = 0, 1, 2
 
-SCAN_EPILOG = """Which log a file is, its name tells without what rotation added, else its first lines. Nothing is
-written or sent, and no daemon need run. Exit status: 0 done, 1 a file could not be read to its end, 2 wrong usage,
-130 interrupted, with what was found so far."""
+SCAN_EPILOG = """Which log a file is, its name tells without what rotation added, else its first lines; of a directory
+only files with such names are read. What matters most, attacks and faults, stands at the end. Nothing is written or
+sent, and no daemon need run. Exit status: 0 done, 1 a file could not be read to its end, 2 wrong usage, 130
+interrupted, with what was found so far."""
 
-TRACE_EPILOG = """The lines are those of the logs, oldest first, with the file and the place in it; ids that belong to
-the same message are followed on. Whoever runs this sees what the logs hold and must be allowed to read them. Exit
-status: 0 found, 1 nothing found or a log could not be read, 2 wrong usage, 130 interrupted."""
+TRACE_EPILOG = """The lines are those of the logs, oldest first, each with its file; ids that belong to the same
+message are followed on. Of one message it is said at the end what became of it for each recipient. Whoever runs this
+sees what the logs hold and must be allowed to read them. Exit status: 0 found, 1 nothing found or a log could not be
+read, 2 wrong usage, 130 interrupted."""
 
 REPORT_EPILOG = """A day is over from 23:30 on, when ZCS makes its own report: until then the default is yesterday. Days
 are kept for a month. What was counted stands in the daemon's state directory, which only root and the daemon's user
@@ -39,7 +41,7 @@ be read."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()
@@ -56,6 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if "file" in arguments:
+        # argparse takes no more files once an option followed the first.
+        arguments.file += [each for each in rest if not each.startswith("-")]
+        rest = [each for each in rest if each.startswith("-")]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 class _UnusableError(Exception):
@@ -85,8 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     alerts.add_argument("--format", choices=("text", "json"), default="text")
     scan = add("scan", _scan, "Run the log readers over old logs, plain or gzip, and print what they find.")
     scan.epilog = SCAN_EPILOG
-    scan.add_argument("file", metavar="FILE", nargs="+", help="a log or a rotated one, in any order")
-    scan.add_argument("--format", choices=("text", "json"), default="text")
+    scan.add_argument(
+        "file", metavar="FILE", nargs="+", help="a log or a rotated one, in any order, or a directory of them"
+    )
+    scan.add_argument("--format", choices=("text", "json"), default="text", help="default text")
     scan.add_argument(
         "--as",
         metavar="NAME",
@@ -99,10 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     trace = add("trace", _trace, "Follow a queue id, message id, cid, soapId or address through all logs of the host.")
     trace.epilog = TRACE_EPILOG
     trace.add_argument("id", metavar="ID", help="such as 3F2A81C0E5D, '<a1@example.net>', soapId=4e5e1bb3 or cid=12")
-    trace.add_argument("file", metavar="FILE", nargs="*", help="search these logs instead of those of the host")
-    trace.add_argument("--format", choices=("text", "json"), default="text")
+    trace.add_argument(
+        "file", metavar="FILE", nargs="*", help="search these logs, or directories of logs, instead of the host's"
+    )
+    trace.add_argument("--format", choices=("text", "json"), default="text", help="default text")
     trace.add_argument("--days", metavar="N", type=int, default=8, help="how far to look back; default 8")
     trace.add_argument("--since", metavar="DATE", help="look back to this date instead, such as 2024-03-02")
+    trace.add_argument("--until", metavar="DATE", help="and no further than this, such as 2024-03-02T10:20")
     report = add("report", _report, "Print the daily mail report: what the mail system did on one day.")
     report.epilog = REPORT_EPILOG
     report.add_argument(

@@ -45,7 +45,8 @@ from zcs_exporter.hostio import Host
 from zcs_exporter.oldlogs import commands
 from zcs_exporter.oldlogs.commands import UsageError, run_scan, scan
 from zcs_exporter.oldlogs.scan import Outcome, Scan, ScanClock
-from zcs_exporter.oldlogs.scan_text import as_json, as_text
+from zcs_exporter.oldlogs.scan_json import as_json
+from zcs_exporter.oldlogs.scan_text import as_text
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = Metric("zcs_tiny_lines_total", Kind.COUNTER, "Lines by log.", labels=("log",))
@@ -284,13 +285,16 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_read(room: Room, capsys: py
     good = room.write("audit.log", audit(1, 2))
     broken = Path(room.write("audit.log.1.gz", audit(*range(3000))))
     broken.write_bytes(broken.read_bytes()[:-200])
-    status = room.call(good, str(room.base / "none.log"), str(broken), str(room.base))
+    empty = room.base / "empty"
+    empty.mkdir()
+    status = room.call(good, str(room.base / "none.log"), str(broken), str(empty), "-")
 
     said = capsys.readouterr().out
     assert status == 1
     assert "none.log: not read: No such file or directory" in said
     assert "ends early" in said
-    assert "is a directory" in said
+    assert "empty: not read: it is a directory without any file" in said
+    assert "-: not read: it is not a regular file" in said
     assert len(room.lines) > 500
 
 
@@ -301,6 +305,22 @@ def test_the_exit_status_is_1_only_where_something_was_not_read(
     room: Room, files: tuple[str, ...], status: int
 ) -> None:
     assert room.call(*(room.write(file, b"\x01\n") for file in files)) == status
+
+
+def test_a_directory_stands_for_the_logs_in_it(room: Room) -> None:
+    room.write("audit.log", audit(1, 2))
+    room.write("audit.log.2024-03-01.gz", audit(-9))
+    for name in ("notes.txt", "hs_err_pid1.log", "x.hprof"):
+        room.write(name, audit(3))
+    (room.base / "old").mkdir()
+    (room.base / "loop.log").symlink_to("loop.log")
+    outcome = room.run(str(room.base))
+
+    assert [(os.path.basename(each.path), each.log) for each in outcome.files] == [
+        ("audit.log", "audit.log"),
+        ("audit.log.2024-03-01.gz", "audit.log"),
+    ]
+    assert len(room.lines) == 3
 
 
 def test_all_hosts_of_a_logger_host_count_together_unless_one_is_named(room: Room) -> None:
@@ -377,11 +397,107 @@ def test_repeated_records_are_one_line_with_a_count(room: Room, capsys: pytest.C
     said = capsys.readouterr().out
 
     assert said.count("attack") == 1
-    assert "x1,200" in said
+    assert "x8,400" in said  # each of them tells of seven
     assert "audit.log at byte 0]" in said
     assert "tiny lines: audit.log" in said
     assert "1,200" in said
-    assert "ann@example.com (3)" in said
+    assert "ann@example.com" not in said  # whom a collector names for an alert was of late, and this is of all days
+
+
+def told(*records: Record) -> str:
+    return "\n".join(as_text(Outcome([], records=list(records)), 200))
+
+
+def test_an_attack_says_in_the_hosts_own_time_when_it_ended_and_how_much_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        fields = {"check": "spray", "count": "401", "until": "2024-03-02T04:30:00Z", "address": "203.0.113.5"}
+        said = told(Record("attack", 1_709_348_400, Grade.WARNING, fields))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert "2024-03-02 08:30:00  warning   attack check=spray address=203.0.113.5 until 2024-03-02 10:00:00" in said
+    assert "at its worst one address at 401 accounts" in said
+
+
+def test_of_a_flood_told_every_hour_the_worst_is_shown() -> None:
+    fields = {"account": "ann@example.com", "protocol": "smtp"}
+    said = told(
+        *(
+            Record("outbound_flood", MIDNIGHT + 3600 * hour, Grade.WARNING, fields | {"count": count})
+            for hour, count in enumerate(("259", "11696", "800"))
+        )
+    )
+
+    assert said.count("outbound flood") == 1
+    assert "x3, last 2024-03-02 02:00:00; at its worst 11,696 recipients within an hour" in said
+
+
+def test_what_was_counted_because_it_came_too_often_counts_as_often() -> None:
+    said = told(
+        Record("login_failed", MIDNIGHT, Grade.INFO, {"account": "ann@example.com"}),
+        Record("login_failed", MIDNIGHT + 60, Grade.INFO, {"count": "1200"}),
+    )
+
+    assert "1,201 login failed, 2024-03-02 00:00:00 to 00:01:00" in said
+
+
+def test_two_attacks_stay_two() -> None:
+    fields = {"check": "ip", "count": "20", "address": "203.0.113.5"}
+    untils = ("2024-03-02T00:30:00Z", "2024-03-02T04:30:00Z")
+    said = told(*(Record("attack", MIDNIGHT, Grade.WARNING, fields | {"until": until}) for until in untils))
+
+    assert said.count("attack") == 2
+
+
+def test_of_each_log_one_row_and_what_is_missing(room: Room) -> None:
+    room.write("audit.log.2024-03-02", audit(100, 200), MIDNIGHT + 86_000)
+    room.write("audit.log.2024-03-05.gz", audit(3 * 86_400 + 50), MIDNIGHT + 4 * 86_400)
+    room.write("copy", audit(3 * 86_400 + 90), MIDNIGHT + 4 * 86_400)
+    outcome = room.run(*map(str, sorted(room.base.iterdir())), "/nowhere.log")
+    said = list(as_text(outcome, 120))
+
+    assert said[1].split()[:3] == ["audit.log", "3", "files"]
+    assert said[1].endswith("2024-03-02 00:01:40 to 2024-03-05 00:01:30")
+    assert said[2] == "    no lines from 2024-03-02 00:03:20 to 2024-03-05 00:00:50"
+    assert any("copy: taken for it by content" in line for line in said)
+    assert any("/nowhere.log: not read" in line for line in said)
+
+
+def message(number: int, at: float, sender: str) -> bytes:
+    stamp = time.strftime("%b %e %H:%M:%S", time.localtime(at)).encode()
+    begin = b"%s mail postfix/%%s[1]: %011X: " % (stamp, number)
+    return b"".join(
+        begin % program + text + b"\n"
+        for program, text in (
+            (b"submission/smtpd", b"client=host.example.org[203.0.113.66], sasl_username=ann@example.com"),
+            (b"cleanup", b"message-id=<%d@example.com>" % number),
+            (b"qmgr", b"from=<%s>, size=900, nrcpt=1 (queue active)" % sender.encode()),
+            (b"qmgr", b"removed"),
+        )
+    )  # fmt: skip
+
+
+def test_who_sent_most_of_a_days_mail_is_named_with_the_day(room: Room) -> None:
+    lines = [
+        message(day * 1000 + n, MIDNIGHT + day * 86_400 + n, f"a{n}@example.com") for day in (0, 1) for n in range(60)
+    ]
+    lines += [message(9000 + n, MIDNIGHT + 90_000 + n, "ann@example.com") for n in range(500)]
+    arguments = room.arguments(room.write("zimbra.log", b"".join(lines), MIDNIGHT + 100_000))
+    outcome = run_scan(arguments, CATALOGUE, room.config(), build_collectors)  # type: ignore[arg-type]
+
+    said = "\n".join(as_text(outcome, 120)).partition("MAIL BY DAY\n")[2].partition("\n\n")[0].splitlines()
+    assert said[0].startswith("  2024-03-02  received 60")
+    assert "    sent from: host.example.org[203.0.113.66] (60)" in said
+    assert said[2].startswith("  2024-03-03  received 560")
+    assert "    senders: ann@example.com (500)" in said
+    assert not any("a1@example.com" in line for line in said)
+    assert [day["date"] for day in as_json(outcome)["days"]] == ["2024-03-02", "2024-03-03"]
+    assert as_json(outcome)["days"][1]["senders"]["by_count"][0]["count"] == 500
 
 
 def test_collectors_that_judge_get_the_effective_thresholds(room: Room) -> None:
@@ -414,6 +530,7 @@ def test_json_has_everything_in_a_stable_form(room: Room, capsys: pytest.Capture
     assert status == 0
     assert found.keys() == {
         "format", "partial", "files", "samples", "records", "events", "shortfalls", "records_left_out", "problems",
+        "days",
     }  # fmt: skip
     assert found["files"][0].keys() == {"file", "log", "taken_by", "note", "problem", "bytes", "first", "last", "hosts"}
     assert found["samples"] == [

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
+from zcs_exporter.cli import main
 from zcs_exporter.config import Config, load_config
 from zcs_exporter.oldlogs import commands
 from zcs_exporter.oldlogs import trace as trace_module
 from zcs_exporter.oldlogs.commands import UsageError, host_logs, trace
+from zcs_exporter.oldlogs.fates import fates_of
 from zcs_exporter.oldlogs.files import OldLog
 from zcs_exporter.oldlogs.trace import Story, Trace
 from zcs_exporter.oldlogs.trace_ids import Id, IdKind, NotAnIdError, ids_in, parse_id, whole
@@ -97,7 +99,7 @@ class Room:
         return [line.line.decode() + "\n" for line in self.find(text, since).lines]
 
     def call(self, text: str, now: float = MIDNIGHT + 90_000, **options: object) -> int:
-        given = {"id": text, "file": [], "format": "text", "days": 8, "since": None} | options
+        given = {"id": text, "file": [], "format": "text", "days": 8, "since": None, "until": None} | options
         manual = ManualClock(now)
         return trace(argparse.Namespace(**given), self.config(), manual.clock)
 
@@ -287,7 +289,90 @@ def test_only_logs_that_the_time_asked_for_can_be_in_are_read(room: Room, capsys
             room.call(BEFORE, since=since)
 
 
-def test_the_table_has_time_file_place_and_line(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_became_of_a_message_is_said_for_each_recipient(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    late = [
+        syslog(
+            2000 + 900 * number,
+            "postfix/smtp",
+            f"{AFTER}: to=<bob@example.org>, relay=none, delay=9, status=deferred (connect to mx: timed out)",
+        )
+        for number in range(3)
+    ]
+    room.write(ZIMBRA_LOG, [*STORY[:-1], *late, *NOISE])
+    for wanted in (BEFORE, MESSAGE_ID, TASK):
+        room.call(wanted)
+        said = capsys.readouterr().out.partition("WHAT BECAME OF IT\n")[2].splitlines()
+        assert said[:3] == [
+            "  ann@example.com: sent 2024-03-02 00:16:42: 250 OK",
+            "  bob@example.org: deferred x3, last 2024-03-02 01:03:20: connect to mx: timed out",
+            "",
+        ]
+    room.call("ann@example.com")
+    assert "WHAT BECAME" not in capsys.readouterr().out
+
+
+FILTER = "to=<a@b>, relay=127.0.0.1[127.0.0.1]:10024"
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "status"),
+    [
+        ("postfix/smtp", f"{FILTER}, status=sent (250 2.7.0 Ok, discarded, id=1-8 - spam)", "discarded"),
+        ("postfix/smtp", f"{FILTER}, status=bounced (554 5.7.0 Reject, id=1-8)", "bounced"),
+        ("postfix/smtp", f"{FILTER}, status=sent (250 Ok: queued as 7B1C21C0E60)", None),
+        ("postfix/smtp", "to=<a@b>, relay=mx[192.0.2.1]:25, status=sent (250 Ok: queued as 7B1C21C0E60)", "sent"),
+        ("postfix/qmgr", "from=<a@b>, status=expired, returned to sender", "expired"),
+        ("postfix/cleanup", "warning: header Subject: : to=<a@b>, status=sent (x) from x", None),
+        ("sshd", "to=<a@b>, relay=x, status=sent (250 Ok)", None),
+    ],
+)
+def test_the_last_word_on_a_recipient(program: str, text: str, status: str | None, room: Room) -> None:
+    room.write(ZIMBRA_LOG, [syslog(1, program, f"{BEFORE}: {text}")])
+
+    assert [fate.status.decode() for fate in fates_of(room.find(BEFORE).lines)] == [status] * (status is not None)
+
+
+def test_a_message_id_without_brackets_is_called_what_it_is(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    room.write(ZIMBRA_LOG, STORY)
+    room.call(MESSAGE_ID)
+
+    assert capsys.readouterr().out.splitlines()[0] == f"{MESSAGE_ID}: message id"
+
+
+def test_an_end_can_be_set(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    room.write(ZIMBRA_LOG, STORY)
+    for until, lines in (("2024-03-02", 9), ("2024-03-02T00:16", 9), ("2024-03-02T00:16:40", 3)):
+        assert room.call(BEFORE, until=until) == 0
+        assert f"{lines} lines" in capsys.readouterr().out
+    assert room.call(BEFORE, until="2024-03-01") == 1
+    with pytest.raises(UsageError, match="--until"):
+        room.call(BEFORE, until="noon")
+
+
+def test_a_directory_stands_for_the_logs_in_it(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    room.write("/saved/zimbra.log", STORY)
+    room.write("/saved/zimbra.log-20240301.gz", NOISE)
+    room.write("/saved/core", STORY)
+
+    assert room.call(BEFORE, file=[room.host.path("/saved")]) == 0
+    assert "9 lines in 1 of 2 files" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [("--since", "2024-03-02"), ("--format", "text", "--until", "2024-03-02")])
+def test_files_may_follow_options(options: tuple[str, ...], room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    room.write("/a/zimbra.log", STORY)
+    room.write("/b/zimbra.log", NOISE)
+    files = [room.host.path(f"/{name}/zimbra.log") for name in "ab"]
+
+    for words in ([BEFORE, *options, *files], [*options, BEFORE, *files], [BEFORE, files[0], *options, files[1]]):
+        assert main(["trace", *words]) == 0
+        assert "9 lines in 1 of 2 files" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["trace", BEFORE, "--sinse", "2024-03-02", *files])
+    assert "--sinse" in capsys.readouterr().err
+
+
+def test_the_table_has_time_file_and_line(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
     room.write(ZIMBRA_LOG, STORY)
     room.call(BEFORE)
     said = capsys.readouterr().out.splitlines()
@@ -295,7 +380,7 @@ def test_the_table_has_time_file_place_and_line(room: Room, capsys: pytest.Captu
     assert said[0] == f"{BEFORE}: queue id"
     assert sorted(said[1:4]) == [f"  amavis id   {TASK}", f"  message id  {MESSAGE_ID}", f"  queue id    {AFTER}"]
     assert said[4:6] == ["", "2024-03-02"]
-    assert said[6].startswith("00:16:40  zimbra.log           0  mail postfix/smtpd[4711]: 3F2A81C0E5D: client=host.")
+    assert said[6].startswith("00:16:40  zimbra.log  mail postfix/smtpd[4711]: 3F2A81C0E5D: client=host.")
 
 
 def test_json_has_the_lines_as_they_stand(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,7 +388,7 @@ def test_json_has_the_lines_as_they_stand(room: Room, capsys: pytest.CaptureFixt
     assert room.call(BEFORE, format="json") == 0
     found = json.loads(capsys.readouterr().out)
 
-    assert found.keys() == {"format", "partial", "ids", "messages", "lines", "cut", "problems"}
+    assert found.keys() == {"format", "partial", "ids", "messages", "lines", "cut", "problems", "recipients"}
     assert [line["line"] + "\n" for line in found["lines"]] == STORY
     assert found["ids"][0] == {"kind": "queue id", "id": BEFORE}
     first = found["lines"][0]

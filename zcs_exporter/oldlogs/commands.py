@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -20,7 +21,8 @@ from zcs_exporter.oldlogs import trace_text
 from zcs_exporter.oldlogs.files import OldLog, UnreadableError, log_name
 from zcs_exporter.oldlogs.progress import Interrupt, Progress
 from zcs_exporter.oldlogs.scan import GivenLogs, Outcome, Scan, ScanClock
-from zcs_exporter.oldlogs.scan_text import as_json, as_text
+from zcs_exporter.oldlogs.scan_json import as_json
+from zcs_exporter.oldlogs.scan_text import as_text
 from zcs_exporter.oldlogs.trace import Trace
 from zcs_exporter.oldlogs.trace_ids import NotAnIdError, parse_id
 from zcs_exporter.text import one_line
@@ -63,13 +65,14 @@ def scan(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, bu
 def run_scan(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, build: Build) -> Outcome:
     """Scan the files named."""
     lines_clock = ScanClock()
-    host = GivenLogs(config.host.root, config.host.zimbra_home, arguments.file)
+    files = list(within(arguments.file))
+    host = GivenLogs(config.host.root, config.host.zimbra_home, [path for path, _ in files])
     collectors = build(config, host, lines_clock.clock)
     give_thresholds(collectors, catalogue, config, host)
     scan = Scan(collectors, lines_clock, host_names(arguments.host))
     if arguments.taken_for is not None and arguments.taken_for not in scan.logs:
         raise UsageError(f"--as {arguments.taken_for}: nobody reads such a log; one of {', '.join(scan.logs)}")
-    scan.open(arguments.file, arguments.taken_for)
+    scan.open([path for path, found in files if not found or log_name(path) in scan.logs], arguments.taken_for)
     progress = Progress(scan.size, sys.stderr)
 
     def keep_on() -> bool:
@@ -96,17 +99,19 @@ def trace(arguments: argparse.Namespace, config: Config, clock: Clock) -> int:
         wanted = parse_id(arguments.id)
     except NotAnIdError as exc:
         raise UsageError(f"{arguments.id!r}: {exc}") from exc
-    since = earliest(arguments, clock)
+    since, until = earliest(arguments, clock), latest(arguments)
     files: list[OldLog] = []
     problems: dict[str, str] = {}
-    for path in arguments.file or host_logs(real_host(config)):
+    named = [path for path, found in within(arguments.file) if not found or is_traced(path)]
+    for path in named if arguments.file else host_logs(real_host(config)):
         try:
             file = OldLog(path)
         except UnreadableError as exc:
             problems[path] = str(exc)
         else:
             # A clock that was set, or a copy's, may be off by a day.
-            files += [file] if file.reference + _DAY >= since and file.head else []
+            near = file.reference + _DAY >= since and (file.begins or 0.0) - _DAY <= until
+            files += [file] if near and file.head else []
     bar: list[Progress] = []
 
     def begin(size: int) -> None:
@@ -118,7 +123,7 @@ def trace(arguments: argparse.Namespace, config: Config, clock: Clock) -> int:
         bar[0].show(read)
         return not interrupt.asked
 
-    search = Trace(wanted, files, since, begin, keep_on)
+    search = Trace(wanted, files, since, begin, keep_on, until)
     with Interrupt() as interrupt:
         try:
             story = search.run()
@@ -145,10 +150,43 @@ def earliest(arguments: argparse.Namespace, clock: Clock) -> float:
     """
     if arguments.since is None:
         return 0.0 if arguments.file else clock.wall() - arguments.days * _DAY
-    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"):
+    return _span("--since", arguments.since)[0]
+
+
+def latest(arguments: argparse.Namespace) -> float:
+    """Return the time after which lines are left out: the end of the day, minute or second of ``--until``.
+
+    Raises:
+        UsageError: ``--until`` is no date.
+    """
+    return math.inf if arguments.until is None else _span("--until", arguments.until)[1]
+
+
+def _span(option: str, text: str) -> tuple[float, float]:
+    for form, seconds in (("%Y-%m-%d", _DAY), ("%Y-%m-%d %H:%M", 60.0), ("%Y-%m-%d %H:%M:%S", 1.0)):
         with contextlib.suppress(ValueError, OverflowError):
-            return time.mktime(time.strptime(arguments.since.replace("T", " "), form))
-    raise UsageError(f"--since {arguments.since!r}: write a date like 2024-03-02, or 2024-03-02T10:20")
+            first = time.mktime(time.strptime(text.replace("T", " "), form))
+            return first, first + seconds - 1
+    raise UsageError(f"{option} {text!r}: write a date like 2024-03-02, or 2024-03-02T10:20")
+
+
+def within(paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield files: those named, and those in directories that are named, with whether each was only found there."""
+    for path in paths:
+        found: list[str] = []
+        with contextlib.suppress(OSError):
+            entries = (os.path.join(path, name) for name in sorted(os.listdir(path)))
+            found = [entry for entry in entries if os.path.isfile(entry)]
+        if found:
+            yield from ((each, True) for each in found)
+        else:
+            yield path, False
+
+
+def is_traced(path: str) -> bool:
+    """Whether a file, by its name, is a log that may tell of a message or request."""
+    name = log_name(path)
+    return _is_log(name) or _is_syslog(name)
 
 
 def host_logs(host: Host) -> Iterator[str]:

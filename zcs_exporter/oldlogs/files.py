@@ -13,12 +13,13 @@ from datetime import datetime
 from zcs_exporter.oldlogs.stamps import Stamps
 from zcs_exporter.tail import MAX_LINE, cut_lines
 
-BLOCK = 1 << 17
-"""Bytes read at once: more does not fit the processor's cache, and takes longer."""
+BLOCK = 1 << 19
+"""Bytes read at once: much more does not fit the processor's cache, and what is done once a block takes time too."""
 
 HEAD = 1 << 16
 """Bytes at the start of a file by which it is recognised."""
 
+_NO_FILE = "it is not a regular file; save its content to one first (gzip files are read as they are)"
 _GZIP = b"\x1f\x8b"
 _OTHER_FORMS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 _PIECE = 1 << 14  # compressed bytes taken at once: what a damaged piece held is lost
@@ -96,6 +97,8 @@ class OldLog:
                 self.reference = _reference(status.st_mtime, begin if self.packed else b"", date)
                 self.head = next(self._read_blocks(descriptor), (0, b""))[1][:HEAD]
         except OSError as exc:
+            if path == "-":
+                raise UnreadableError(_NO_FILE) from exc
             raise UnreadableError(exc.strerror or str(exc)) from exc
         self.read = self.content = 0
         self.problem = None
@@ -120,9 +123,9 @@ class OldLog:
         try:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISDIR(mode):
-                raise UnreadableError("it is a directory; name the files in it")
+                raise UnreadableError("it is a directory without any file")
             if not stat.S_ISREG(mode):
-                raise UnreadableError("it is not a regular file; save its content to one first")
+                raise UnreadableError(_NO_FILE)
             yield descriptor
         finally:
             os.close(descriptor)

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection
 
+from zcs_exporter.syslog_prefix import HOST, PID, PROGRAM, STAMP
+
 _LINES = 200
 _SHARE = 0.5
 
@@ -19,13 +21,7 @@ _FORMS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     # 2024/03/02 10:20:40 [info] 2101#0: *8812 client 203.0.113.9:51022 connected to 0.0.0.0:993
     ("nginx.log", re.compile(rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[[a-z]{4,6}\] \d+#\d+: ")),
     # Mar  2 10:20:44 mail postfix/smtps/smtpd[4711]: ...   2024-03-02T10:20:33.901234+01:00 mail saslauthd[29157]: ...
-    (
-        "zimbra.log",
-        re.compile(
-            rb"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d))"
-            rb" \S{1,255} [A-Za-z0-9_./-]{1,64}(?:\[\d{1,10}\])?: "
-        ),
-    ),
+    ("zimbra.log", re.compile(STAMP + rb" " + HOST + rb" " + PROGRAM + rb"(?:\[" + PID + rb"\])?: ")),
     # [2024-03-02T10:20:31.118+0100] GC(812) Pause Young (Normal) (G1 Evacuation Pause) 1843M->612M(4096M) 21.345ms
     # 2017-03-02T10:20:31.118+0100: 812.345: [GC (Allocation Failure) ...
     (

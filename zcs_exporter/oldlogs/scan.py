@@ -14,10 +14,25 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heapify, heappop, heappush
 
-from zcs_exporter.contract import Clock, Collector, Event, Finding, Grade, LogBlock, LogFed, Record, Sample, Shortfall
+from zcs_exporter.contract import (
+    Clock,
+    Collector,
+    Durable,
+    Event,
+    Finding,
+    Grade,
+    LogBlock,
+    LogFed,
+    Record,
+    Sample,
+    Shortfall,
+)
 from zcs_exporter.contract import Subscription as Wish
 from zcs_exporter.follow import feeds_of
 from zcs_exporter.hostio import Host
+from zcs_exporter.mailreport.command import COLLECTOR as KEEPER
+from zcs_exporter.mailreport.rows import days_of
+from zcs_exporter.mailreport.view import MailDay, read_day
 from zcs_exporter.oldlogs.files import OldLog, UnreadableError, log_name
 from zcs_exporter.oldlogs.recognise import recognise
 from zcs_exporter.oldlogs.stamps import Stamps
@@ -115,6 +130,7 @@ class Outcome:
         left_out: Records beyond ``MOST_RECORDS``, by grade.
         partial: It was interrupted.
         problems: What makes counts incomplete: a bug, or a host without lines.
+        days: What the mail system did, the last 31 days of it, the oldest first.
     """
 
     files: list[ScannedFile]
@@ -125,6 +141,7 @@ class Outcome:
     left_out: Counter[Grade] = field(default_factory=Counter)
     partial: bool = False
     problems: list[str] = field(default_factory=list)
+    days: list[MailDay] = field(default_factory=list)
 
     def file_of(self, record: Record) -> str | None:
         """Return the file in which a record's line stands; None where that cannot be told."""
@@ -284,6 +301,7 @@ class Scan:
         # What only silence ends, such as an attack, ends with the last line.
         self._time.moment += SILENCE
         outcome.samples = {name: vet(samples).samples for name, samples in self._drain().items()}
+        outcome.days = self._mail_days()
         outcome.records.sort(key=lambda record: record.at)
         outcome.events.sort(key=lambda event: event.at)
         for file, told in self._opened:
@@ -291,6 +309,19 @@ class Scan:
             told.problem = file.problem
         self._note_strangers()
         return outcome
+
+    def _mail_days(self) -> list[MailDay]:
+        """Return what the collector that keeps the book of mail wrote into it."""
+        keeper: object = self._fed.get(KEEPER)
+        if not isinstance(keeper, Durable):
+            return []
+        try:
+            rows = {key: row for key, row in keeper.changes().items() if row is not None}
+            days = [read_day(rows, day) for day in days_of(rows)]
+        except Exception as exc:  # noqa: BLE001 - said; the counts are still good
+            self._say_bug(KEEPER, "each day", exc)
+            return []
+        return [day for day in days if day is not None]
 
     def _note_strangers(self) -> None:
         for log in sorted({told.log or "" for _, told in self._opened}):

@@ -5,6 +5,7 @@ The collectors parse their own lines strictly; this only puts lines of different
 
 import math
 import re
+import time
 
 from zcs_exporter.log_time import LogTime
 
@@ -13,7 +14,6 @@ LOOKED_AT = 64
 
 _AHEAD = 2 * 86400
 _NEAR = 300  # bytes of a line in which an access log has its stamp
-_BISECTED = 4096  # bytes within which it does not matter which line is the first
 
 _STAMP = re.compile(
     # 2024-03-02 10:20:33,901   2024/03/02 10:20:40   2024-03-02T10:20:33.901234+01:00   [2024-03-02T10:20:31.118+0100]
@@ -29,7 +29,16 @@ _STAMP = re.compile(
 _ACCESS = re.compile(
     rb"\[(?P<day>\d\d)/(?P<month>[A-Z][a-z]{2})/(?P<year>\d{4}):(?P<clock>\d\d:\d\d:\d\d) (?P<zone>[+-]\d{4})\]"
 )
+_STRIDE = 1024
 _MONTHS = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+
+
+def shown_time(at: float) -> str:
+    """Return a time, in seconds since the epoch, as the host's clock showed it: the same form for all logs."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "at no time"
 
 
 class Stamps:
@@ -95,21 +104,25 @@ class Stamps:
         return None
 
     def cut(self, data: bytes, start: int, until: float) -> int:
-        """Return where, after ``start``, the lines written after ``until`` begin, give or take a few.
+        """Return where, after ``start``, the lines written after ``until`` begin.
 
         The lines are taken to be in order. The answer is never ``start`` itself.
         """
-        low, high = start, len(data)
-        while high - low > _BISECTED:
-            middle = data.find(b"\n", (low + high) // 2, high) + 1
-            if not middle or middle >= high:
-                break
-            at = self.first(data, middle)
+        low, high, end, stride = start, len(data), len(data), _STRIDE
+        # All lines that begin before ``low`` belong to what is cut off, and the one at ``high`` does not.
+        while low < high:
+            # Far strides only once near ones did not lead past ``until``: mostly a few lines are wanted.
+            half = min(low + stride, (low + high) // 2)
+            stride *= 2
+            line = data.rfind(b"\n", start, half) + 1 or start
+            # A stack trace stays with the line it belongs to.
+            while (at := self.at(data, line)) is None and line > low:
+                line = data.rfind(b"\n", start, line - 1) + 1 or start
             if at is None or at <= until:
-                low = middle
+                low = min(data.find(b"\n", half, end) + 1 or end, high)
             else:
-                high = middle
-        return low if low > start else high
+                high = max(line, low)
+        return high if high > start else data.find(b"\n", start, end) + 1 or end
 
     def _access(self, data: bytes, start: int) -> int | None:
         end = data.find(b"\n", start, start + _NEAR)

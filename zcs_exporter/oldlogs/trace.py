@@ -6,6 +6,7 @@ amavis ids are used again for other messages: those found on the way count only 
 them, a queue id from its first line to the one that removes it.
 """
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,6 +94,7 @@ class Trace:
         since: float,
         begin: Callable[[int], None],
         keep_on: Callable[[Callable[[], int]], bool],
+        until: float = math.inf,
     ) -> None:
         """Prepare a search.
 
@@ -102,10 +104,12 @@ class Trace:
             since: Older lines are left out, in seconds since the epoch.
             begin: Called with the bytes to be read in a round.
             keep_on: Asked between two blocks, with a function that tells the bytes read of them.
+            until: Later lines are left out.
         """
         self.files = sorted(files, key=lambda file: file.begins or file.reference)
         self._wanted = wanted
         self._since = since
+        self._until = until
         self._begin = begin
         self._keep_on = keep_on
         self._logs = [recognise(file.stem, file.head, (_SYSLOG, _MAILBOXD))[0] or file.stem for file in self.files]
@@ -165,7 +169,7 @@ class Trace:
             searched = data.lower() if folded else data
             for start in _starts(searched, needle, pattern):
                 line = _line(number, stamps, offset, data, start)
-                if line.at >= self._since:
+                if self._since <= line.at <= self._until:
                     self._story.cut_lines |= len(found) == MOST_LINES
                     found.append(line)
         return list(found)
@@ -181,7 +185,7 @@ class Trace:
             starts = {start for each in _present(data, wanted) for start in _starts(data, each.needle, patterns[each])}
             for start in sorted(starts):
                 line = _line(number, stamps, offset, data, start)
-                if line.at >= self._since:
+                if self._since <= line.at <= self._until:
                     for each in self._taken(line, anchors):
                         self._story.cut_lines |= len(found) == MOST_LINES
                         found.append((each, line))
