@@ -5,7 +5,7 @@ to three times. It is received when the queue manager first takes it on, and not
 name says that they are a later pass (``postfix/amavisd``, ``dkimmilter``, ``archive``); ``postfix/reinject``
 is where journaling hands a message to Postfix for the first time. Where master.cf does not give later passes a
 name (8.0 to 8.6), an arrival from this host or from a filter elsewhere waits until a queue id tells, as
-``mailflow_messages`` has it. A delivery to the filter's ports (``filter_ports``) is no delivery; what amavis
+``messages`` has it. A delivery to the filter's ports (``filter_ports``) is no delivery; what amavis
 discarded there is discarded.
 
 Not the same as in pflogsumm, which counts a message as received when its client begins to hand it over, be
@@ -13,14 +13,16 @@ it never finished; each hop to the content filter as a delivery; and what the ``
 as delivered. The rest agrees.
 
 Lost: of a message that arrived before the daemon first saw the log, everything but its deliveries (their
-bytes from its next attempt on). amavis' copies for archiving and its own notices come without an id that
-tells: under the plain name they count as received, until the process that takes them is known by another
-message. Evidence begins anew at a start, and names the last one to two hours. Nothing is lost across
-rotation or restart.
+bytes from its next attempt on). Of a queue beyond 20,000 messages the report may take a deferral for a message's
+first one again. amavis' copies for archiving and its own notices come without an id that tells: under the plain
+name they count as received, until the process that takes them is known by another message. Evidence begins anew
+at a start, and names the last one to two hours, since midnight at most. Nothing is lost across rotation or restart.
 
 Flood: an authenticated sender is excessive when its recipients of ten minutes or an hour are ten times what
 it, or the middle sender of this host, usually has on its busiest moment of a day, and not under 250 in ten
-minutes or 1,000 in an hour (``mailflow_flood``). The alarm is urgent once recipients of it defer or bounce.
+minutes or 1,000 in an hour (``flood``). The alarm is urgent once recipients of it defer or bounce. Webmail and
+mobile devices do not log in to the MTA, the mailbox server hands their mail over: if it is on this host, the
+sender of the envelope counts; if it is on another, theirs is not seen.
 
 Source: /var/log/zimbra.log and ZCS's own master.cf.
 Privileges: CAP_DAC_READ_SEARCH where syslog owns the log; nothing else.
@@ -137,7 +139,9 @@ class MailflowCollector:
             CollectError: The log cannot be read.
             NotOnThisHost: This host is no MTA.
         """
-        self._count.set_plain_returns(await self._call(self._look))
+        plainly, name = await self._call(self._look)
+        self._count.set_plain_returns(plainly)
+        self._count.set_own_name(name)
         self._count.settle(int(self._clock.wall()))
         return self.counted()
 
@@ -156,8 +160,13 @@ class MailflowCollector:
     def _feed(self, block: SyslogBlock) -> None:
         self._count.feed(block.lines, int(self._clock.wall()), live=block.live)
 
-    def _look(self) -> bool:
-        """Return whether what comes back may look like a client's; raise where there is no MTA or no log of it."""
+    def _look(self) -> tuple[bool, str]:
+        """Return whether what comes back may look like a client's, and the name of this host.
+
+        Raises:
+            CollectError: There is no log of the MTA's.
+            NotOnThisHost: There is no MTA.
+        """
         zcs = self._host.zcs
         services = zcs.enabled_services()
         places = ("common/conf/main.cf", "postfix/conf/main.cf", "data/postfix/spool")
@@ -168,7 +177,8 @@ class MailflowCollector:
             os.close(self._host.open(SYSLOG))
         except OSError as exc:
             raise os_error(exc, f"opening {SYSLOG}") from exc
+        name = zcs.hostname() or ""
         for place in ("common/conf/master.cf", "postfix/conf/master.cf"):
             with contextlib.suppress(OSError):  # one of them is not there; without any, lines must tell
-                return returns_plainly(self._host.read_text(zcs.path(place)), self._filter_ports)
-        return True
+                return returns_plainly(self._host.read_text(zcs.path(place)), self._filter_ports), name
+        return True, name

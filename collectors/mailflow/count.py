@@ -41,6 +41,7 @@ _MAX_RECORDS = 100
 _MAX_PROGRAMS = 1000
 _MAX_CACHED = 2000
 _AMAVIS_PORTS = (b"10024", b"10026", b"10032")
+_OWN_ADDRESSES = (b"127.0.0.1]", b"::1]")
 LATER_PASSES = (b"amavisd", b"dkimmilter", b"archive")
 """Names, after ``postfix/``, of SMTP servers that get only what Postfix had before."""
 
@@ -57,12 +58,13 @@ class MailCount:
     def __init__(self, filter_ports: Sequence[int]) -> None:
         """Take the ports of relays that hand a message back to Postfix."""
         self.threshold: float | None = None
+        self._own_name = b""
         self._ports = frozenset(str(port).encode() for port in filter_ports)
         self._counts = metrics.Counts()
         self._messages = Messages(self._received)
         self._flood = OutboundFlood()
         self._book = DayBook()
-        self._top = TopNames()
+        self._top = TopNames(self._book)
         self._handlers: dict[bytes, Handler | None] = {}
         self._reasons: dict[tuple[bytes, bytes | None], str] = {}
         self._records: deque[Record] = deque(maxlen=_MAX_RECORDS)
@@ -81,18 +83,19 @@ class MailCount:
         self._live = live
         handlers, messages = self._handlers, self._messages
         self._top.turn(min(lines[0].at or self._at, now))
+        at, stamp = self._at or now, None
         for line in lines:
-            at = line.at
-            # A stamp that cannot be is taken for the one before; nothing was written later than now.
-            at = self._at if at is None else at if at <= now else now
-            self._at = at
-            if messages.next_due is not None and at >= messages.next_due:
-                messages.settle(at)
-            program = line.program
+            if line.at != stamp:
+                stamp = line.at
+                # A stamp that cannot be is taken for the one before; nothing was written later than now.
+                if stamp is not None:
+                    at = self._at = min(stamp, now)
+                if messages.next_due is not None and at >= messages.next_due:
+                    messages.settle(at)
             try:
-                handler = handlers[program]
+                handler = handlers[line.program]
             except KeyError:
-                handler = self._find_handler(program)
+                handler = self._find_handler(line.program)
             if handler is not None:
                 handler(line, at)
         self._counts.fold()
@@ -101,6 +104,10 @@ class MailCount:
         """Decide on what no further line decides, unless the log is still being caught up with."""
         if self._live and self._messages.next_due is not None:
             self._messages.settle(now)
+
+    def set_own_name(self, name: str) -> None:
+        """Take the name of this host."""
+        self._own_name = name.lower().encode()
 
     def set_plain_returns(self, possible: bool) -> None:
         """Take whether what comes back from the filter may come to an SMTP server with the plain name."""
@@ -199,9 +206,13 @@ class MailCount:
             self._messages.arrive(arrival.queue_id, at, arrival.host, arrival.account)
 
     def _pickup(self, line: SyslogLine, at: int) -> None:
-        queue_id = parse_pickup(line.message)
-        if queue_id is not None:
-            self._messages.arrive(queue_id, at, b"", b"")
+        found = parse_pickup(line.message)
+        if found is not None:
+            queue_id, former = found
+            if former:
+                self._messages.requeue(former, queue_id)
+            else:
+                self._messages.arrive(queue_id, at, b"", b"")
         elif line.message.endswith(b": removed"):
             self._messages.remove(line.message[:-9])
         else:
@@ -231,13 +242,18 @@ class MailCount:
         counts.bytes["in"] += message.size
         counts.sizes.append(message.size)
         counts.recipient_counts.append(message.recipients)
-        self._top.senders.append(message.sender)
-        self._top.hosts.append(message.host)
         self._book.received(at, message.sender, message.host, message.size)
+        if not message.account and self._is_own(message.host) and not _is_notice(message.sender):
+            message.account = message.sender
         if message.account:
             ratio = self._flood.add(message.account, at, message.recipients, live=self._live)
             if self.threshold is not None and ratio >= self.threshold:
                 self._record_flood(message.account, at)
+
+    def _is_own(self, host: bytes) -> bool:
+        """Whether a client is this host, whose mailbox server checks who writes and logs in to no MTA."""
+        name, _, address = host.partition(b"[")
+        return address in _OWN_ADDRESSES or (name != b"" and name.lower() == self._own_name)
 
     def _record_flood(self, account: bytes, at: int) -> None:
         recipients = self._flood.tell(account, at)
@@ -259,9 +275,9 @@ class MailCount:
         if delivery is None:
             self._other(line, at)
             return
-        self._attempt(delivery, at)
-        _, _, relay, _, _, dsn, status, text = delivery
-        if status in (b"sent", b"deferred", b"bounced") and not self._filter_port(relay, text):
+        hop = self._attempt(delivery, at)
+        _, _, _, _, _, dsn, status, text = delivery
+        if not hop and status in (b"sent", b"deferred", b"bounced"):
             self._counts.lmtp[lmtp_result(status, dsn or b"", text)] += 1
 
     def _discard(self, line: SyslogLine, at: int) -> None:
@@ -276,7 +292,8 @@ class MailCount:
         port = unreached_port(text) if relay == b"none" else relay.rpartition(b":")[2]
         return port if port in self._ports else b""
 
-    def _attempt(self, delivery: Delivery, at: int) -> None:
+    def _attempt(self, delivery: Delivery, at: int) -> bool:
+        """Count an attempt; return whether it went to the content filter."""
         queue_id, recipient, relay, delay, delays, dsn, status, text = delivery
         message = self._messages.get(queue_id)
         port = self._filter_port(relay, text)
@@ -287,7 +304,7 @@ class MailCount:
                 self._delivered(recipient, delay, delays, text, at, message)
         elif status in (b"deferred", b"SOFTBOUNCE"):
             text = text.removesuffix(b")")
-            reason = self._filter_trouble(text) if port else self._reason(text, dsn)
+            reason = self._filter_trouble(text, at) if port else self._reason(text, dsn)
             self._counts.events["deferred"] += 1
             self._counts.deferrals[reason] += 1
             first = None
@@ -296,10 +313,10 @@ class MailCount:
                 if message.account and not message.flags & RETRIED:
                     self._flood.fail(message.account, at, live=self._live)
                 self._messages.deferred(queue_id, message)
-            self._top.deferred.append(recipient)
             self._book.deferred(at, recipient, text, first=first)
         elif status == b"bounced":
             self._bounced(recipient, text.removesuffix(b")"), at, message)
+        return bool(port)
 
     def _delivered(
         self, recipient: bytes, delay: bytes, delays: bytes | None, text: bytes, at: int, message: Message | None
@@ -315,7 +332,6 @@ class MailCount:
         if delays is not None:
             first = message is not None and message.flags & OURS
             (counts.first_delays if first else counts.later_delays).append(delays)
-        self._top.recipients.append(recipient)
         self._book.delivered(at, recipient, size, _number(delay))
 
     def _bounced(self, recipient: bytes, text: bytes, at: int, message: Message | None) -> None:
@@ -325,7 +341,6 @@ class MailCount:
                 self._count_double_bounce(at)
             if message.account:
                 self._flood.fail(message.account, at, live=self._live)
-        self._top.bounced.append(recipient)
         self._book.bounced(at, recipient, text)
 
     def _to_filter(self, delivery: Delivery, at: int, message: Message | None, port: bytes) -> None:
@@ -335,11 +350,11 @@ class MailCount:
             self._messages.goes_to_filter(queue_id, at, message)
         if relay != b"none":
             self._messages.add_filter(relay[relay.rfind(b"[") + 1 : relay.rfind(b"]")])
+        amavis = port in _AMAVIS_PORTS
+        if amavis and self._live and (status == b"sent" or is_answer(text)):
+            self._unreached = 0
         if status != b"sent":
             return
-        amavis = port in _AMAVIS_PORTS
-        if amavis and self._live:
-            self._unreached = 0
         if delays is not None and amavis:
             first = message is not None and message.flags & OURS
             (self._counts.first_hops if first else self._counts.later_hops).append(delays)
@@ -352,12 +367,12 @@ class MailCount:
         elif text.startswith(b"250 2.7.0 Bounce"):
             self._bounced(recipient, text.removesuffix(b")"), at, message)
 
-    def _filter_trouble(self, text: bytes) -> str:
+    def _filter_trouble(self, text: bytes, at: int) -> str:
         if is_answer(text):
             return "content_filter_error"
         if self._live:
             self._unreached += 1
-            self._unreached_at = self._at
+            self._unreached_at = at
         return "content_filter_unreachable"
 
     def _reason(self, text: bytes, dsn: bytes | None) -> str:
@@ -398,7 +413,6 @@ class MailCount:
         elif action.kind == b"reject":
             self._counts.events["rejected"] += 1
             self._counts.causes[action.cause] += 1
-            self._top.rejected.append(action.host)
             self._book.rejected(at, action.cause, action.host, action.text)
         elif action.kind == b"hold":
             self._counts.events["held"] += 1

@@ -22,14 +22,15 @@ _SASL = b"sasl_method="
 _USERNAME = b", sasl_username="
 _AFTER_USERNAME = (b", sasl_sender=", b", orig_queue_id=", b", orig_client=")
 _REINJECTED = b"orig_queue_id="
+_FORMER_CLIENT = b"orig_client="
 _MAX_NAME = 256
-_DIGITS = 18
 
 # 3F2A81C0E5D: uid=1000 from=<ann>
-_PICKED_UP = re.compile(rb"(" + _ID + rb"): (?:uid|sender)=")
+# 7B1C21C0E60: uid=998 from=<ann@example.com> orig_id=3F2A81C0E5D
+_PICKED_UP = re.compile(rb"(" + _ID + rb"): (?:uid|sender)=(?:.*> orig_id=(" + _ID + rb")$)?", re.DOTALL)
 
 # 3F2A81C0E5D: from=<x@example.net>, size=17168, nrcpt=1 (queue active)
-_QUEUED = b" (queue active)"
+_QUEUED = re.compile(rb"(" + _ID + rb"): from=<(.*)>, size=(\d{1,18}), nrcpt=(\d{1,18}) \(queue active\)", re.DOTALL)
 # 3F2A81C0E5D: from=<x@example.net>, status=expired, returned to sender
 _EXPIRED = re.compile(
     rb"(" + _ID + rb"): from=<(.*)>, status=(?:force-)?expired, (?:returned to sender|discarded)", re.DOTALL
@@ -44,7 +45,7 @@ _DELIVERY = re.compile(
     re.DOTALL,
 )
 # 250 2.0.0 from MTA(smtp:[127.0.0.1]:10025): 250 2.0.0 Ok: queued as 7B1C21C0E60
-_QUEUED_AS = re.compile(rb"queued as (" + _ID + rb")$")
+_QUEUED_AS = b"queued as "
 
 # NOQUEUE: reject: RCPT from unknown[203.0.113.5]: 554 5.7.1 <z@x>: Relay access denied; from=<y@example.org> to=<z@x>
 # 3F2A81C0E5D: milter-reject: END-OF-MESSAGE from unknown[203.0.113.5]: 5.7.1 No; from=<y@example.org> to=<z@x>
@@ -61,7 +62,7 @@ _REPLY = re.compile(rb"(?:\d{3} )?(?:\d\.\d{1,3}\.\d{1,3} )?(?:<" + _ADDRESS + r
 _VERDICT = re.compile(rb"\([^)\s]{1,40}\) (Passed|Blocked) ([A-Z]+(?:-[A-Z]+)*)(?=[ ,(-])")
 # ... Queue-ID: 3F2A81C0E5D, Message-ID: <a1@example.net>, mail_id: T9J, Hits: -1.909, size: 17168,
 #   queued_as: 7B1C21C0E60, dkim_sd=s1:example.com, 938 ms
-_QUEUE_ID = re.compile(rb", Queue-ID: (" + _ID + rb"), ")
+_QUEUE_ID = b", Queue-ID: "
 _AMAVIS_TAIL = re.compile(
     rb", size: \d+(?:, pt: \d+)?(?:, queued_as: ([0-9A-Za-z/]{6,200}))?(, dkim_sd=[^, ]+(?:,[^, ]+)*)?"
     rb"(?:, dkim_new=[^, ]+(?:,[^, ]+)*)?, \d+ ms$"
@@ -98,6 +99,8 @@ _POLICY_ACTIONS = {
 
 _BEGINS = re.compile(_ID + rb": (?:client=|to=<|from=<.*, nrcpt=)", re.DOTALL)
 
+_new = tuple.__new__  # makes a named tuple at half the cost
+
 TROUBLE = (b"warning: ", b"fatal: ", b"panic: ", b"error: ")
 """How complaints of a Postfix program begin."""
 # warning: Connection rate limit exceeded: 31 from unknown[203.0.113.5] for service smtp
@@ -108,8 +111,8 @@ class Arrival(NamedTuple):
     """A message that a client or a local program begins to hand over.
 
     Attributes:
-        host: Name and address of the client as Postfix shows them.
-        address: Of the client alone.
+        host: Name and address of the client as Postfix shows them; where that is a filter, of the filter's client.
+        address: Of the client that speaks to Postfix.
         account: The login, empty without one.
         reinjected: Postfix says that it had this message before.
     """
@@ -143,7 +146,7 @@ class Action(NamedTuple):
 
     Attributes:
         kind: ``reject``, ``hold`` or ``discard``.
-        cause: One of ``mailflow_metrics.CAUSES``.
+        cause: One of ``metrics.CAUSES``.
         host: The client; empty where the line does not say.
         text: From the command on.
     """
@@ -159,7 +162,7 @@ class Verdict(NamedTuple):
     """What amavis made of a message.
 
     Attributes:
-        verdict: One of ``mailflow_metrics.VERDICTS``.
+        verdict: One of ``metrics.VERDICTS``.
         queue_id: Of the message it got; empty where it does not say.
         queued_as: Of the messages it handed back.
     """
@@ -184,30 +187,29 @@ def parse_arrival(message: bytes) -> Arrival | None:
     if not address or host.find(b"]") != len(host) - 1:
         return None
     if not rest.startswith(_SASL):
-        return Arrival(queue_id, host, address, b"", rest.startswith(_REINJECTED))
+        former = rest.partition(_FORMER_CLIENT)[2]
+        if former.endswith(b"]"):
+            host = former
+        return _new(Arrival, (queue_id, host, address, b"", rest.startswith(_REINJECTED)))
     account = rest.partition(_USERNAME)[2]
     for end in _AFTER_USERNAME:
         account = account.partition(end)[0]
     return Arrival(queue_id, host, address, account[:_MAX_NAME], False)
 
 
-def parse_pickup(message: bytes) -> bytes | None:
-    """Return the queue id of a message that a local program handed over."""
+def parse_pickup(message: bytes) -> tuple[bytes, bytes] | None:
+    """Return the queue id of a message that a local program handed over, and the one it had before it was requeued."""
     match = _PICKED_UP.match(message)
-    return None if match is None else match[1]
+    return None if match is None else (match[1], match[2] or b"")
 
 
 def parse_queued(message: bytes) -> Queued | None:
     """Return what qmgr says of a message that it takes on."""
-    if not message.endswith(_QUEUED):
+    match = _QUEUED.fullmatch(message)
+    if match is None:
         return None
-    # From the end, where no sender can stand.
-    end = message.rfind(b">, size=")
-    size, _, recipients = message[end + 8 : -len(_QUEUED)].partition(b", nrcpt=")
-    queue_id, found, sender = message[: max(0, end)].partition(b": from=<")
-    if not found or not size.isdigit() or not recipients.isdigit() or not queue_id.isalnum():
-        return None
-    return Queued(queue_id, sender, int(size[:_DIGITS]), int(recipients[:_DIGITS]))
+    queue_id, sender, size, recipients = match.groups()
+    return _new(Queued, (queue_id, sender, int(size), int(recipients)))
 
 
 def parse_expired(message: bytes) -> bytes | None:
@@ -224,8 +226,9 @@ def parse_delivery(message: bytes) -> Delivery | None:
 
 def parse_queued_as(text: bytes) -> bytes | None:
     """Return the queue id under which the text of a delivery says that a message came back."""
-    match = _QUEUED_AS.search(text[-60:].rstrip(b")"))
-    return None if match is None else match[1]
+    _, found, queue_id = text.rpartition(_QUEUED_AS)
+    queue_id = queue_id.rstrip(b")")
+    return queue_id if found and queue_id.isalnum() and _SHORTEST <= len(queue_id) <= _LONGEST else None
 
 
 def parse_action(message: bytes, *, postscreen: bool = False) -> Action | None:
@@ -252,30 +255,35 @@ def parse_verdict(message: bytes) -> Verdict | None:
     if match is None:
         return None
     action, word = match.groups()
-    found = _QUEUE_ID.search(message, match.end())
+    queue_id = message[match.end() :].partition(_QUEUE_ID)[2].partition(b", ")[0]
+    if not queue_id.isalnum() or not _SHORTEST <= len(queue_id) <= _LONGEST:
+        queue_id = b""
     # The tail follows all that strangers wrote.
     place = message.rfind(b", size: ")
     tail = _AMAVIS_TAIL.match(message, place) if place >= 0 else None
     queued_as, dkim = (None, None) if tail is None else tail.groups()
     quarantined = b"uarantine" in message and _QUARANTINED.search(message, match.end()) is not None
-    return Verdict(
-        _VERDICTS.get(word, "other"),
-        action == b"Blocked",
-        quarantined,
-        b"" if found is None else found[1],
-        () if queued_as is None else tuple(queued_as.split(b"/")),
-        dkim is not None,
+    return _new(
+        Verdict,
+        (
+            _VERDICTS.get(word, "other"),
+            action == b"Blocked",
+            quarantined,
+            queue_id,
+            () if queued_as is None else tuple(queued_as.split(b"/")),
+            dkim is not None,
+        ),
     )
 
 
 def parse_dkim(message: bytes) -> str | None:
-    """Return which of ``mailflow_metrics.DKIM_RESULTS`` a line of opendkim tells."""
+    """Return which of ``metrics.DKIM_RESULTS`` a line of opendkim tells."""
     match = _DKIM.match(message)
     return None if match is None or match.lastindex is None else _DKIM_RESULTS[match.lastindex - 1]
 
 
 def parse_policy(message: bytes) -> str | None:
-    """Return which of ``mailflow_metrics.POLICY_ACTIONS`` a line of cbpolicyd tells."""
+    """Return which of ``metrics.POLICY_ACTIONS`` a line of cbpolicyd tells."""
     match = _POLICY.match(message)
     return None if match is None else _POLICY_ACTIONS.get(match[1], "other")
 
@@ -309,6 +317,9 @@ _STARTS = (
     (b"Client certificate ", "tls"),
 )
 _SENDER = b"Sender address rejected: "
+# 550 5.1.1 <no@example.com>: Recipient address rejected: example.com
+# ZCS's own look-ups name the domain alone; what no user means the code tells.
+_NO_SUCH_USER = re.compile(rb"\d{3} [45]\.1\.1 ")
 _RECIPIENT = b"Recipient address rejected: "
 _END_OF_DATA = b"End-of-data rejected: "
 _LOGIN = (b"not logged in", b"not owned by user ")
@@ -318,7 +329,7 @@ _POLICYD = re.compile(rb"polic(?:y|ies)|quota|throttl|rate limit", re.IGNORECASE
 
 
 def reject_cause(reply: bytes) -> str:
-    """Return which of ``mailflow_metrics.CAUSES`` a reply of smtpd tells, its code in front."""
+    """Return which of ``metrics.CAUSES`` a reply of smtpd tells, its code in front."""
     text = _reply_text(reply)
     if text.startswith(b"Service unavailable; "):
         return "rbl" if b" blocked using " in text else "other"
@@ -328,6 +339,8 @@ def reject_cause(reply: bytes) -> str:
     if text.startswith(_SENDER):
         return _address_cause(text[len(_SENDER) :], "sender_unknown")
     if text.startswith(_RECIPIENT):
+        if _NO_SUCH_USER.match(reply):
+            return "unknown_user"
         return _address_cause(text[len(_RECIPIENT) :], "unknown_user")
     if text.startswith(_END_OF_DATA):
         return _address_cause(text[len(_END_OF_DATA) :], "access")
@@ -403,7 +416,7 @@ def is_answer(text: bytes) -> bool:
 
 
 def deferral_reason(text: bytes, dsn: bytes) -> str:
-    """Return which of ``mailflow_metrics.DEFERRALS`` the text of a deferral tells, the content filter left aside."""
+    """Return which of ``metrics.DEFERRALS`` the text of a deferral tells, the content filter left aside."""
     text = text[:600].removeprefix(_SUSPENDED)
     connect = _CONNECT.match(text)
     if connect is not None:
@@ -434,7 +447,7 @@ def deferral_reason(text: bytes, dsn: bytes) -> str:
 
 
 def lmtp_result(status: bytes, dsn: bytes, text: bytes) -> str:
-    """Return which of ``mailflow_metrics.LMTP_RESULTS`` an attempt over LMTP came to."""
+    """Return which of ``metrics.LMTP_RESULTS`` an attempt over LMTP came to."""
     if status == b"sent":
         return "delivered"
     words = text[:600]

@@ -116,6 +116,15 @@ class Messages:
         """Note a message that surely comes from outside."""
         self._begin(queue_id, Message(ARRIVED, at, host, account))
 
+    def requeue(self, former: bytes, queue_id: bytes) -> None:
+        """Note that a message goes through Postfix again under another id; counted is what was not counted yet."""
+        message = self._table.pop(former, None)
+        self._begin(queue_id, message or Message(0))
+        self._changed.add(former)
+        if former in self._undecided:
+            del self._undecided[former]
+            self._undecided[queue_id] = None
+
     def arrive_plain(self, at: int, arrival: Arrival, pid: bytes) -> None:
         """Note a message that a process of the SMTP server with the plain name got."""
         queue_id, host, address, account, reinjected = arrival
@@ -200,14 +209,17 @@ class Messages:
 
     def remove(self, queue_id: bytes) -> None:
         """Note that Postfix is done with a message."""
-        message = self._table.get(queue_id)
+        message = self._table.pop(queue_id, None)
         if message is None:
             return
-        if message.flags & UNDECIDED and message.flags & QUEUED:
-            message.flags |= REMOVED
-            self._changed.add(queue_id)
-        else:
-            self.forget(queue_id)
+        self._changed.add(queue_id)
+        if message.flags & UNDECIDED:
+            if message.flags & QUEUED:
+                message.flags |= REMOVED
+                self._table[queue_id] = message
+            else:
+                del self._undecided[queue_id]
+                self._set_due()
 
     def forget(self, queue_id: bytes) -> None:
         """Drop an id; what was known of it is of another message."""

@@ -77,8 +77,8 @@ POLICY_ACTIONS = ("pass", "none", "track", "defer", "reject", "hold", "discard",
 MESSAGES = Metric(
     "zcs_mail_messages_total",
     Kind.COUNTER,
-    "What happened to mail: messages received, expired, held or discarded; recipients delivered, forwarded, bounced; "
-    "attempts deferred; commands rejected; double_bounce is bounced or expired with nobody left to tell.",
+    "What happened to mail: messages received or expired; recipients delivered, forwarded, bounced or discarded; "
+    "attempts deferred; commands rejected or held; double_bounce is bounced or expired with nobody left to tell.",
     labels=("event",),
 )
 BYTES = Metric(
@@ -155,17 +155,17 @@ DOUBLE_BOUNCES = Metric(
 FLOOD_RECIPIENTS = Metric(
     "zcs_mail_flood_recipients_max",
     Kind.GAUGE,
-    "Most recipients to whom one authenticated sender wrote in the last ten minutes.",
+    "Most recipients to whom one sender, authenticated or on this host, wrote in the last ten minutes.",
 )
 FLOOD_HOUR_RECIPIENTS = Metric(
     "zcs_mail_flood_hour_recipients_max",
     Kind.GAUGE,
-    "Most recipients to whom one authenticated sender wrote in the last hour.",
+    "Most recipients to whom one sender, authenticated or on this host, wrote in the last hour.",
 )
 FLOOD_RATIO = Metric(
     "zcs_mail_flood_ratio_max",
     Kind.GAUGE,
-    "How many times its own and the host's habit the most excessive authenticated sender sends.",
+    "How many times its own and the host's habit the most excessive of these senders sends.",
 )
 FLOOD_UNDELIVERED = Metric(
     "zcs_mail_flood_undelivered_recipients",
@@ -265,13 +265,9 @@ class Counts:
         self._fold_delays(self.first_delays, _DELIVERY)
         self._fold_delays(self.later_delays, _DELIVERY[1:])
         for numbers in (self._fold_delays(self.first_hops, _HOP), self._fold_delays(self.later_hops, _HOP[1:])):
-            # To the millisecond, as exact as they are, so that there are few different ones.
-            work = Counter(
-                round(_seconds(connect) + _seconds(transmit), 3)
-                for connect, transmit in zip(numbers[2::4], numbers[3::4], strict=True)
-            )
-            for seconds, times in work.items():
-                self.delay.observe(seconds, "content_filter", times=times)
+            work = Counter(zip(numbers[2::4], numbers[3::4], strict=True))
+            for (connect, transmit), times in work.items():
+                self.delay.observe(_seconds(connect) + _seconds(transmit), "content_filter", times=times)
 
     def _fold_delays(self, delays: list[bytes], stages: Sequence[tuple[int, str]]) -> list[bytes]:
         """Count ``a/b/c/d`` of deliveries for these stages, and return all the numbers in one list."""

@@ -1,16 +1,14 @@
-"""Who is behind the numbers of the last one to two hours: senders, recipients, domains and clients."""
+"""Who is behind the numbers of the last one to two hours, since midnight at most: out of the book of the day."""
 
-from collections import Counter
+import heapq
 from collections.abc import Mapping
 
 from zcs_exporter.contract import Evidence, EvidenceItem, EvidenceKind
-from zcs_exporter.heavy_hitters import HeavyHitters
+from zcs_exporter.mailreport.day import DayBook
 
-_CAPACITY = 200
 _PERIOD = 3600
-_MAX_NAME = 256
-_MAX_PENDING = 20_000
 
+# By event: which of the book's names are shown.
 _KINDS: Mapping[str, tuple[tuple[str, EvidenceKind, str], ...]] = {
     "received": (
         ("senders", EvidenceKind.ACCOUNT, ""),
@@ -22,80 +20,48 @@ _KINDS: Mapping[str, tuple[tuple[str, EvidenceKind, str], ...]] = {
     "bounced": (("bounced_domains", EvidenceKind.DOMAIN, "to "),),
     "rejected": (("rejected_hosts", EvidenceKind.ADDRESS, ""),),
 }
-_TABLES = tuple(table for tables in _KINDS.values() for table, _, _ in tables)
+
+Counts = Mapping[str, Mapping[bytes, int]]
 
 
 class TopNames:
-    """The most frequent names in bounded memory: of this hour, and of the hour before.
+    """The most frequent names, by what the book says more of them than it did one to two hours before."""
 
-    Attributes:
-        senders, hosts: Of messages received; names are appended as they stand in the lines, here and below.
-        recipients, deferred, bounced: Of attempts to deliver.
-        rejected: Clients.
-    """
-
-    def __init__(self) -> None:
-        self._now = {table: HeavyHitters[bytes](_CAPACITY) for table in _TABLES}
-        self._before = {table: HeavyHitters[bytes](_CAPACITY) for table in _TABLES}
-        self._since = 0
-        # Names as they stood in the lines, until they are looked at.
-        self.senders: list[bytes] = []
-        self.hosts: list[bytes] = []
-        self.recipients: list[bytes] = []
-        self.deferred: list[bytes] = []
-        self.bounced: list[bytes] = []
-        self.rejected: list[bytes] = []
+    def __init__(self, book: DayBook) -> None:
+        """Take the book; nothing is written in it here."""
+        self._book = book
+        self._hour = 0
+        # What the book said when this hour began, of which day, and when the hour before began.
+        self._day = ""
+        self._now: Counts = {}
+        self._before: Counts = {}
 
     def turn(self, at: int) -> None:
-        """Prepare for lines of this time: begin a new hour, and take what is pending if there is much of it."""
-        lists = (self.senders, self.hosts, self.recipients, self.deferred, self.bounced, self.rejected)
-        if at // _PERIOD != self._since or sum(map(len, lists)) > _MAX_PENDING:
-            self._fold()
-        if at // _PERIOD == self._since:
+        """Note what the book says if lines of this time begin another hour."""
+        hour = at // _PERIOD
+        if hour == self._hour:
             return
-        former, self._since = self._since, at // _PERIOD
-        fresh = {table: HeavyHitters[bytes](_CAPACITY) for table in _TABLES}
-        self._before = self._now if self._since == former + 1 else fresh
-        self._now = {table: HeavyHitters[bytes](_CAPACITY) for table in _TABLES}
-
-    def _fold(self) -> None:
-        now = self._now
-        for pending, names, domains in (
-            (self.senders, "senders", "sender_domains"),
-            (self.recipients, "recipients", "recipient_domains"),
-            (self.deferred, "", "deferred_domains"),
-            (self.bounced, "", "bounced_domains"),
-            (self.hosts, "hosts", ""),
-            (self.rejected, "rejected_hosts", ""),
-        ):
-            by_domain: Counter[bytes] = Counter()
-            for text, times in Counter(pending).items():
-                name = text[:_MAX_NAME].lower()
-                if names:
-                    now[names].add(name or b"<>", times)
-                if domains:
-                    by_domain[name.rpartition(b"@")[2]] += times
-            for domain, times in by_domain.items():
-                if domain:
-                    now[domains].add(domain, times)
-            pending.clear()
+        day, counts = self._book.counts()
+        if hour != self._hour + 1:
+            self._before = counts
+        else:
+            self._before = self._now if day == self._day else {}
+        self._now, self._hour, self._day = counts, hour, day
 
     def evidence(self) -> Mapping[str, Evidence]:
         """Return the leading names by event, ten at most each."""
-        self._fold()
+        day, counts = self._book.counts()
+        before = self._before if day == self._day else {}
         found: dict[str, Evidence] = {}
-        for event, tables in _KINDS.items():
-            share = 10 // len(tables)
-            found[event] = tuple(
-                EvidenceItem(kind, prefix + name.decode("utf-8", "replace"), count)
-                for table, kind, prefix in tables
-                for name, count in self._top(table, share)
-            )
+        for event, kinds in _KINDS.items():
+            items: list[EvidenceItem] = []
+            for each, kind, prefix in kinds:
+                former = before.get(each, {})
+                grown = ((count - former.get(name, 0), name) for name, count in counts.get(each, {}).items())
+                items += (
+                    EvidenceItem(kind, prefix + (name.decode("utf-8", "replace") or "<>"), count)
+                    for count, name in heapq.nlargest(10 // len(kinds), grown)
+                    if count > 0
+                )
+            found[event] = tuple(items)
         return found
-
-    def _top(self, table: str, number: int) -> list[tuple[bytes, int]]:
-        counts: dict[bytes, int] = {}
-        for hitters in (self._now[table], self._before[table]):
-            for name, count in hitters.top(2 * number):
-                counts[name] = counts.get(name, 0) + count
-        return sorted(counts.items(), key=lambda item: -item[1])[:number]

@@ -24,7 +24,7 @@ KEPT_DAYS = 31
 
 _MAX_PAGES = KEPT_DAYS + 2  # a clock that ran wild may have left pages of days that never come
 _MAX_OPEN = 2
-_MAX_PENDING = 4096
+_MAX_PENDING = 1024  # taking in that many names holds up the event loop for some 5 ms
 _SETTLED_HOUR = 2
 _QUARTER = 900  # every zone changes its offset at a quarter of an hour
 
@@ -146,6 +146,11 @@ class DayBook:
         """Count a warning, an error or a panic of a program."""
         self._turn(at)
         self._count(self._page.plain["warnings"], program + SEPARATOR + text[:MAX_RAW])
+
+    def counts(self) -> tuple[str, Mapping[str, Mapping[bytes, int]]]:
+        """Return the latest day that lines were of, empty without any, and how often each name came, by kind."""
+        day = max(self._open, default="")
+        return day, self._open[day].page.counts() if day else {}
 
     def restore(self, rows: Mapping[str, str]) -> None:
         """Take over the rows of an earlier process; a page that is damaged begins afresh, and the log says so."""

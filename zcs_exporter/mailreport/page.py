@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from zcs_exporter.mailreport.reason import mask_client_text, mask_rejection, mask_server_text
-from zcs_exporter.mailreport.top import COUNT, DEFERS, DELAY, LONGEST, SIZE, Tally, TopTable, text_of
+from zcs_exporter.mailreport.top import COUNT, DEFERS, DELAY, LONGEST, TopTable, text_of
 
 TABLES: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys(("senders", "sender_domains", "hosts", "recipients", "bounced_recipients"), (1000, 3)),
@@ -139,36 +139,55 @@ class Page:
     def fold(self) -> None:
         """Take what is pending into the tables; lines only add to it, so a name costs once however often it came."""
         tables = self.tables
+        add, add_domain = tables["senders"].add, tables["sender_domains"].add
         for sender, (messages, size) in self.senders.items():
-            name = _clean_name(sender)
-            _add(tables["senders"].tally(name), messages, size)
+            name = sender[:_MAX_NAME].lower()
+            add(name, messages, size)
             _, found, domain = name.rpartition(b"@")
             if found:
-                _add(tables["sender_domains"].tally(domain), messages, size)
+                add_domain(domain, messages, size)
         self.hosts.pop(b"", None)
+        add = tables["hosts"].add
         for host, (messages, size) in self.hosts.items():
-            _add(tables["hosts"].tally(_clean_name(host)), messages, size)
+            add(host[:_MAX_NAME].lower(), messages, size)
+        add, add_domain = tables["recipients"].add, tables["recipient_domains"].add
         for recipient, (deliveries, bytes_, delay, longest) in self.recipients.items():
-            name = _clean_name(recipient)
-            _add(tables["recipients"].tally(name), int(deliveries), int(bytes_))
+            name = recipient[:_MAX_NAME].lower()
+            add(name, int(deliveries), int(bytes_))
             _, found, domain = name.rpartition(b"@")
             if found:
-                tally = tables["recipient_domains"].tally(domain)
-                _add(tally, int(deliveries), int(bytes_))
+                tally = add_domain(domain, int(deliveries), int(bytes_))
                 tally[DELAY] += delay
-                tally[LONGEST] = max(tally[LONGEST], longest)
+                if longest > tally[LONGEST]:
+                    tally[LONGEST] = longest
         for recipient, times in self.deferred.items():
             _, found, domain = _clean_name(recipient).rpartition(b"@")
             if found:
-                tables["recipient_domains"].tally(domain)[DEFERS] += times
+                add_domain(domain, 0)[DEFERS] += times
         self.plain["rejected_hosts"].pop(b"", None)
         for table, pending in self.plain.items():
             clean = _CLEANERS[table]
             for text, times in pending.items():
-                tables[table].tally(clean(text))[COUNT] += times
+                tables[table].add(clean(text), times)
             pending.clear()
         for each in (self.senders, self.hosts, self.recipients, self.deferred):
             each.clear()
+        for top in tables.values():
+            top.cut()
+
+    def counts(self) -> dict[str, Mapping[bytes, int]]:
+        """Return how often each name came: by table, and deferrals and bounces by domain."""
+        self.fold()
+        tallies = {kind: table.tallies for kind, table in self.tables.items()}
+        bounced: Counter[bytes] = Counter()
+        for recipient, tally in tallies["bounced_recipients"].items():
+            bounced[recipient.rpartition(b"@")[2]] += int(tally[COUNT])
+        domains = tallies["recipient_domains"]
+        return {
+            **{kind: {name: int(tally[COUNT]) for name, tally in each.items()} for kind, each in tallies.items()},
+            "deferred_domains": {name: int(tally[DEFERS]) for name, tally in domains.items()},
+            "bounced_domains": bounced,
+        }
 
     def changes(self) -> str | None:
         """Return what changed since the last call, None if nothing did."""
@@ -246,11 +265,6 @@ class Page:
     def _small(self) -> dict[str, Mapping[str, Any]]:
         floors = {kind: [table.floor, table.names] for kind, table in self.tables.items() if table.names}
         return {"causes": self.causes, "verdicts": self.verdicts, "floors": floors}
-
-
-def _add(tally: Tally, count: int, size: int) -> None:
-    tally[COUNT] += count
-    tally[SIZE] += size
 
 
 def _hour(row: Any) -> Hour:

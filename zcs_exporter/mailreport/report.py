@@ -260,23 +260,23 @@ def render_json(day: MailDay, hostname: str, limits: Limits) -> str:
     least), ``by_count`` and, where there are sizes, ``by_size``: lists of ``name``, ``count``, ``bytes`` and
     ``exact`` (false: at least), for domains of recipients also ``deferrals`` and the delays.
     """
+    report = {"report": "daily-mail", "version": 1, "host": hostname} | as_data(day, limits)
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_data(day: MailDay, limits: Limits) -> dict[str, Any]:
+    """Return what ``render_json`` has, without what tells of the report itself."""
     lengths = {"senders": limits.users, "recipients": limits.users, "bounced_recipients": limits.users}
     lengths |= dict.fromkeys(("deferrals", "bounces", "rejections", "warnings"), limits.texts)
-    report = {
-        "report": "daily-mail",
-        "version": 1,
+    return {
         "date": day.day,
-        "host": hostname,
         "first": day.totals.first,
         "last": day.totals.last,
         "totals": _hour_json(day.totals),
         "hours": [{"hour": hour} | _hour_json(day.hours.get(hour, Hour())) for hour in range(24)],
-        "rejected_by_cause": day.causes,
-        "verdicts": day.verdicts,
-    }
-    for kind in TABLES:
-        report[kind] = _names_json(kind, day.names[kind], lengths.get(kind, limits.hosts))
-    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        "rejected_by_cause": dict(day.causes),
+        "verdicts": dict(day.verdicts),
+    } | {kind: _names_json(kind, day.names[kind], lengths.get(kind, limits.hosts)) for kind in TABLES}
 
 
 def _hour_json(hour: Hour) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The senders, recipients, hosts and reasons that matter on a day, each with what it came to, in bounded memory.
 
 Source: Misra, Gries, "Finding repeated elements" (1982), as sketches of today do it: names come in freely, and
-when there are too many, the lighter half goes at once. That is cheaper than a heap, and no order of
+when there are too many, all but the heaviest go at once. That is cheaper than a heap, and no order of
 names has to be remembered.
 """
 
@@ -23,8 +23,9 @@ Tally = list[float]
 class TopTable:
     """What names came to.
 
-    Up to its capacity it is exact. Beyond that, a name whose weight is more than that of all divided by half
-    the capacity is always there, and no more than that can be missing from what it came to.
+    Whoever adds names calls ``cut`` now and then. Up to its capacity it is exact. Beyond that, a name whose
+    weight is more than that of all divided by half the capacity is always there, and no more than that can be
+    missing from what it came to.
 
     Attributes:
         tallies: By name.
@@ -47,20 +48,27 @@ class TopTable:
         """How many names there were; where ``names`` is not 0, at least."""
         return max(len(self.tallies), self.names)
 
-    def tally(self, name: bytes) -> Tally:
-        """Return the tally of ``name`` to add to, new if need be."""
+    def add(self, name: bytes, count: int, size: int = 0) -> Tally:
+        """Count ``name`` up, and return its tally for what else is to be added."""
         self.changed.add(name)
-        return self.tallies[name] if name in self.tallies else self._enter(name)
-
-    def _enter(self, name: bytes) -> Tally:
-        if len(self.tallies) >= self._capacity:
-            self.keep(self._heavier_half())
-        tally = self.tallies[name] = [0, 0, self.floor, *self._rest]
+        tally = self.tallies.get(name)
+        if tally is None:
+            tally = self.tallies[name] = [count, size, self.floor, *self._rest]
+        else:
+            tally[COUNT] += count
+            tally[SIZE] += size
         return tally
 
-    def _heavier_half(self) -> set[bytes]:
-        weights = sorted((_weight(tally), name) for name, tally in self.tallies.items())
-        return {name for _, name in weights[len(weights) // 2 :]}
+    def cut(self) -> None:
+        """If there are more names than the capacity, drop all but the heaviest half as many."""
+        if len(self.tallies) <= self._capacity:
+            return
+        weights = {name: _weight(tally) for name, tally in self.tallies.items()}
+        half = self._capacity // 2
+        least = sorted(weights.values())[-half]
+        heavier = {name for name, weight in weights.items() if weight > least}
+        equal = sorted(name for name, weight in weights.items() if weight == least)
+        self.keep(heavier | set(equal[len(heavier) - half :]))
 
     def keep(self, names: set[bytes]) -> None:
         """Drop all names but these."""
@@ -97,8 +105,8 @@ class TopTable:
 
 
 def _weight(tally: Tally) -> int:
-    messages = tally[COUNT] + (tally[DEFERS] if len(tally) > DEFERS else 0)
-    return int(tally[MISSED] + messages * NOMINAL_SIZE + tally[SIZE])
+    weight = tally[MISSED] + tally[COUNT] * NOMINAL_SIZE + tally[SIZE]
+    return int(weight + tally[DEFERS] * NOMINAL_SIZE if len(tally) > DEFERS else weight)
 
 
 def text_of(name: bytes) -> str:

@@ -321,11 +321,12 @@ def test_a_filter_that_does_not_answer_is_counted_until_it_does(daemon: MailDaem
 
 
 def test_a_filter_that_answers_with_a_fault_is_reached(daemon: MailDaemon) -> None:
+    daemon.feed(attempt("AAAAAAAAAA1", REFUSED, "none"))
     text = "deferred (host 127.0.0.1[127.0.0.1] said: 451 4.5.0 Error in processing (in reply to end of DATA command))"
     daemon.feed(attempt("AAAAAAAAAA1", text, FILTER))
 
     assert daemon.value(UNREACHED) == 0
-    assert daemon.labelled("zcs_mail_deferrals_total") == {"content_filter_error": 1}
+    assert daemon.labelled("zcs_mail_deferrals_total") == {"content_filter_unreachable": 1, "content_filter_error": 1}
 
 
 def test_a_strange_server_cannot_accuse_the_filter(daemon: MailDaemon) -> None:
@@ -424,6 +425,33 @@ def test_a_flood_is_on_record_once_an_hour_be_it_over_or_not(daemon: MailDaemon,
     assert daemon.records() == []
 
 
+@pytest.mark.parametrize("client", ["localhost[127.0.0.1]", "Mail.example.com[10.0.0.10]", "localhost[::1]"])
+def test_who_floods_through_the_mailbox_server_of_this_host_is_named(
+    daemon: MailDaemon, mta: FakeHost, client: str
+) -> None:
+    """Webmail and mobile devices log in there, and to no MTA."""
+    mta.localconfig(zimbra_server_hostname="mail.example.com")
+    mta.write("/opt/zimbra/common/conf/master.cf", MASTER)
+    asyncio.run(daemon.collector.collect())
+    daemon.feed(
+        stamped(START, "postfix/smtpd", f"AAAAAAAAAA1: client={client}"),
+        stamped(START, "postfix/qmgr", "AAAAAAAAAA1: from=<Ann@example.com>, size=1, nrcpt=400 (queue active)"),
+        attempt("AAAAAAAAAA1", "sent (250 2.0.0 Ok: queued as BBBBBBBBBB1)", FILTER),
+        stamped(START, "postfix/qmgr", "BBBBBBBBBB1: from=<Ann@example.com>, size=1, nrcpt=400 (queue active)"),
+        attempt("BBBBBBBBBB1", "bounced (host mx[203.0.113.1] said: 550 no)", to="a@example.org"),
+        # A notice, and what a journal hands over for somebody else.
+        stamped(START, "postfix/smtpd", f"AAAAAAAAAA2: client={client}"),
+        stamped(START, "postfix/qmgr", "AAAAAAAAAA2: from=<>, size=1, nrcpt=4000 (queue active)"),
+        stamped(START, "postfix/reinject/smtpd", f"AAAAAAAAAA3: client={client}, orig_client=mx[198.51.100.1]"),
+        stamped(START, "postfix/qmgr", "AAAAAAAAAA3: from=<x@example.net>, size=1, nrcpt=4000 (queue active)"),
+    )
+
+    assert daemon.value("zcs_mail_flood_ratio_max") == 16
+    assert daemon.value("zcs_mail_flood_undelivered_recipients") == 1
+    [item] = daemon.evidence("zcs_mail_flood_ratio_max")
+    assert (item.value, item.count) == ("ann@example.com", 400)
+
+
 def test_who_sends_without_a_login_floods_nobody(daemon: MailDaemon) -> None:
     daemon.feed(*message("AAAAAAAAAA1", recipients=100_000))
 
@@ -454,6 +482,44 @@ def test_evidence_is_of_the_last_hours(daemon: MailDaemon, manual: ManualClock) 
     daemon.feed(*message("AAAAAAAAAA2", "new@example.net", at=START + 8000))
 
     assert "old@example.net" not in {item.value for item in daemon.evidence("zcs_mail_messages_total", "received")}
+
+
+def test_evidence_counts_what_came_since_the_hour_before(daemon: MailDaemon, manual: ManualClock) -> None:
+    hour = START - START % 3600
+    manual.now = START + 20_000
+    for number, at in enumerate((hour, hour + 3600, hour + 7200)):
+        daemon.feed(
+            *message(f"AAAAAAAAA{number}1", "often@example.net", at=at),
+            attempt(f"AAAAAAAAA{number}1", "deferred (no)", at=at, to="a@later.test"),
+            attempt(f"AAAAAAAAA{number}1", "bounced (no)", at=at, to="b@bounce.test"),
+        )
+
+    for event, item in (
+        ("received", ("often@example.net", 2)),
+        ("deferred", ("to later.test", 2)),
+        ("bounced", ("to bounce.test", 2)),
+    ):
+        found = [(each.value, each.count) for each in daemon.evidence("zcs_mail_messages_total", event)]
+        assert item in found
+
+
+def test_evidence_begins_anew_at_midnight_and_goes_on_from_there(daemon: MailDaemon, manual: ManualClock) -> None:
+    manual.now = START + 90_000
+    midnight = int(time.mktime((*time.localtime(START + 86_400)[:3], 0, 0, 0, 0, 0, -1)))
+    for number, at in enumerate((midnight - 60, midnight + 60, midnight + 3660, midnight + 3720)):
+        daemon.feed(*message(f"AAAAAAAAA{number}1", f"s{number // 2}@example.net", at=at))
+
+    found = [(each.value, each.count) for each in daemon.evidence("zcs_mail_messages_total", "received")]
+    assert ("s0@example.net", 1) in found
+    assert ("s1@example.net", 2) in found
+
+
+def test_a_stamp_that_cannot_be_opens_no_page_of_long_ago(daemon: MailDaemon) -> None:
+    daemon.feed(*(line.replace(line[:6], b"Feb 31") for line in message("AAAAAAAAAA1")))
+    daemon.commit()
+
+    assert daemon.events() == {"received": 1}
+    assert not [key for key in daemon.rows if key.startswith("day:1970")]
 
 
 def test_the_days_book_is_written_and_survives_a_restart(daemon: MailDaemon) -> None:

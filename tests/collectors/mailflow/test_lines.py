@@ -46,7 +46,7 @@ def test_an_arrival_tells_the_login_and_whether_postfix_had_the_message() -> Non
     again = b": client=localhost[127.0.0.1], orig_queue_id=AAAAAAAAAA1, orig_client=mx[198.51.100.7]"
 
     assert parse_arrival(ID + login) == (ID, b"unknown[2001:db8::1]", b"2001:db8::1", b"Ann@example.com", False)
-    assert parse_arrival(ID + again) == (ID, b"localhost[127.0.0.1]", b"127.0.0.1", b"", True)
+    assert parse_arrival(ID + again) == (ID, b"mx[198.51.100.7]", b"127.0.0.1", b"", True)
 
 
 def test_a_login_that_imitates_a_later_pass_is_still_a_login() -> None:
@@ -148,6 +148,7 @@ def test_what_came_back_is_named_at_the_end_of_the_answer_only() -> None:
             "550 5.1.1 <no@example.com>: Recipient address rejected: User unknown in virtual mailbox table",
         ),
         ("unknown_user", "550 5.1.1 <no@example.com>: Recipient address rejected: undeliverable address: host said"),
+        ("unknown_user", "550 5.1.1 <no@example.com>: Recipient address rejected: example.com"),
         (
             "greylist",
             "450 4.7.1 <a@example.com>: Recipient address rejected: Greylisting in effect, please come back later",

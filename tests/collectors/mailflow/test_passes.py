@@ -175,6 +175,50 @@ def test_a_message_that_its_client_never_ended_is_not_received(daemon: MailDaemo
     assert host == "mx[198.51.100.2]"
 
 
+@pytest.mark.parametrize("begun_before", [False, True])
+def test_a_message_that_is_requeued_is_no_new_one(daemon: MailDaemon, begun_before: bool) -> None:
+    """Whoever runs `postsuper -r ALL` on a full queue has got no more mail."""
+    if not begun_before:
+        daemon.feed(arrival("AAAAAAAAAA1", "mx[198.51.100.1]"), queued("AAAAAAAAAA1"))
+    daemon.feed(stamped(START, "postfix/postsuper", "AAAAAAAAAA1: requeued"))
+    daemon.restart()
+    daemon.feed(
+        stamped(START, "postfix/pickup", "BBBBBBBBBB1: uid=998 from=<x@example.net> orig_id=AAAAAAAAAA1"),
+        queued("BBBBBBBBBB1"),
+        hop("BBBBBBBBBB1", "CCCCCCCCCC1"),
+        stamped(START, "postfix/qmgr", "BBBBBBBBBB1: removed"),
+    )
+
+    assert daemon.events().get("received", 0) == (not begun_before)
+    daemon.commit()
+    assert not [key for key in daemon.rows if "AAAAAAAAAA1" in key or "BBBBBBBBBB1" in key]
+
+
+def test_a_message_that_was_requeued_before_it_was_counted_counts_then(daemon: MailDaemon) -> None:
+    daemon.feed(
+        arrival("AAAAAAAAAA1", "mx[198.51.100.1]"),
+        stamped(START, "postfix/pickup", "BBBBBBBBBB1: uid=998 from=<x@example.net> orig_id=AAAAAAAAAA1"),
+        arrival("AAAAAAAAAA2", pid=901),
+        queued("AAAAAAAAAA2"),
+        stamped(START, "postfix/pickup", "BBBBBBBBBB2: uid=998 from=<x@example.net> orig_id=AAAAAAAAAA2"),
+        queued("BBBBBBBBBB1"),
+        queued("BBBBBBBBBB2"),
+    )
+    assert daemon.events() == {"received": 1}
+
+    at_end(daemon, START)
+    assert daemon.events() == {"received": 2}
+
+
+def test_a_name_that_imitates_a_requeued_message_is_a_name(daemon: MailDaemon) -> None:
+    daemon.feed(
+        stamped(START, "postfix/pickup", "BBBBBBBBBB1: uid=1000 from=<x> orig_id=AAAAAAAAAA1>"),
+        queued("BBBBBBBBBB1"),
+    )
+
+    assert daemon.events() == {"received": 1}
+
+
 def test_a_journal_hands_each_message_to_postfix_for_the_first_time(daemon: MailDaemon) -> None:
     daemon.feed(
         stamped(START, "postfix/smtpd", "NOQUEUE: client=mx[198.51.100.1]"),

@@ -172,10 +172,11 @@ def test_who_is_over_the_share_is_kept_and_what_may_be_missing_is_bounded(
     exact: Counter[bytes] = Counter()
     for number, size in stream:
         name = b"%d" % number
-        tally = table.tally(name)
-        tally[0] += 1
-        tally[1] += size
+        table.add(name, 1, size)
+        if number % 2:
+            table.cut()
         exact[name] += NOMINAL_SIZE + size
+    table.cut()
     share = exact.total() / (capacity // 2)
 
     assert len(table.tallies) <= capacity
