@@ -24,7 +24,6 @@ from zcs_exporter.contract import (
     CollectError,
     CollectorConfig,
     Finding,
-    Judging,
     Metric,
     NotOnThisHost,
     Shortfall,
@@ -59,12 +58,6 @@ class LogsCollector:
 
     def _wishes(self) -> Sequence[Subscription]:
         return tuple(chain.from_iterable(part.subscriptions() for part in self._parts))
-
-    def take_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
-        """Hand the effective thresholds on."""
-        for part in self._parts:
-            if isinstance(part, Judging):
-                part.take_thresholds(thresholds)
 
     def restore(self, saved: Mapping[str, str]) -> None:
         """Give each part the rows it had saved."""

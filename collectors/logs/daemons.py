@@ -21,8 +21,10 @@ from collectors.formats.daemon_logs import (
 )
 from collectors.logs.part import EVENTS, SIGNALS
 from collectors.logs.told import FaultPart
+from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,
+    Finding,
     Grade,
     Kind,
     LogBlock,
@@ -47,10 +49,11 @@ UPDATED = Metric(
 UPDATE_AGE = Metric(
     "zcs_freshclam_last_success_age_seconds",
     Kind.GAUGE,
-    "Time since freshclam last found or made the virus signatures current.",
+    "Time since freshclam last found or made the virus signatures current; absent where no antivirus is enabled.",
 )
 
 NGINX, MYSQL, CLAMD, FRESHCLAM = "log/nginx.log", "log/mysql_error.log", "log/clamd.log", "log/freshclam.log"
+_STILL_UPDATED = 86400  # seconds since freshclam wrote, after which it has left a host that asks for no antivirus
 
 
 class DaemonsPart(FaultPart):
@@ -84,6 +87,9 @@ class DaemonsPart(FaultPart):
         }
         self._freshclam = path(FRESHCLAM)
         self._times = {log: LogTime() for log in self._kinds}
+        self._host = host
+        self._call = BlockingCall("looking for the antivirus")
+        self._needed = True
         # Of freshclam: when the update under way started, whether it has failed, and when one last succeeded.
         self._started: int | None = None
         self._failed = False
@@ -94,12 +100,31 @@ class DaemonsPart(FaultPart):
         feeds = {log: partial(self._feed, parse) for log, parse in self._parsers.items()}
         return [LogSubscription(log, feed) for log, feed in (feeds | {self._freshclam: self._feed_freshclam}).items()]
 
+    async def look(self, now: float) -> Sequence[Finding]:
+        """See whether anybody needs virus signatures here.
+
+        Raises:
+            CollectError: The disk does not answer.
+        """
+        self._needed = await self._call(lambda: self._is_needed(now))
+        return ()
+
+    def _is_needed(self, now: float) -> bool:
+        services = self._host.zcs.enabled_services()
+        if services is None or "antivirus" in services:
+            return True
+        try:
+            return now - self._host.stat(self._freshclam).st_mtime < _STILL_UPDATED
+        except OSError:
+            return False
+
     def samples(self, now: float) -> Iterator[Sample]:
         """Yield counters, gauges, and how current the virus signatures are."""
         yield from super().samples(now)
         if self._succeeded is not None:
             yield UPDATED.sample(self._succeeded)
-            yield UPDATE_AGE.sample(max(0.0, now - self._succeeded))
+            if self._needed:
+                yield UPDATE_AGE.sample(max(0.0, now - self._succeeded))
 
     def restore(self, rows: Mapping[str, str]) -> None:
         """Take over what an earlier process saved."""
@@ -131,7 +156,8 @@ class DaemonsPart(FaultPart):
                 continue
             at = self._started if at is None else at
             if fault.kind == FRESHCLAM_SUCCEEDED:
-                self._succeeded = max(self._succeeded or 0, min(at, int(now))) if at is not None else self._succeeded
+                # Not the latest of all: a clock that was ahead would keep it for good.
+                self._succeeded = self._succeeded if at is None else min(at, int(now))
                 continue
             if fault.kind == "freshclam_failed":
                 if self._failed:
@@ -144,7 +170,7 @@ class DaemonsPart(FaultPart):
             self.note_level(block.path, fault.level, fault.component)
         if fault.kind:
             fields, where = {"component": fault.component}, partial(add, block.offset, fault.start)
-            self.note(fault.kind, at, block.path, where, recent=block.live, fields=fields)
+            self.note(fault.kind, at, block.path, where, live=block.live, fields=fields)
 
     def _at(self, fault: LogFault, block: LogBlock, now: float) -> int | None:
         if not fault.stamp:

@@ -34,7 +34,6 @@ class Entry:
     told: list[str] = field(default_factory=list)
     fatal: dict[str, str] | None = None
     offset: int | None = None
-    live: bool = False
 
 
 class JavaLog:

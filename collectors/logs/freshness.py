@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
 
-from collectors.logs.part import Rows
+from collectors.logs.part import Rows, runs
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,
-    Event,
     Finding,
     Kind,
     Metric,
@@ -54,13 +53,13 @@ class Writer(NamedTuple):
         log: Where it writes.
         wishes: What it says, by program.
         everywhere: Whether it writes on every ZCS host; else it must have been seen to do so.
-        pid_file: Of a daemon that may have been stopped, below ZCS's home; empty where cron starts it.
+        daemon: The pid file below ZCS's home and the name of a daemon that may have been stopped; None for cron.
     """
 
     log: str
     wishes: Mapping[bytes, bytes]
     everywhere: bool = False
-    pid_file: str = ""
+    daemon: tuple[str, str] | None = None
 
 
 _CRON = rb"\d{1,10}:info: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, "
@@ -72,7 +71,7 @@ WRITERS = (
         SYSLOG,
         {b"zmmailboxdmgr": rb"status OK|no manager process is running", b"zimbramon": _CRON + rb"QUEUE: "},
     ),
-    Writer(SYSLOG, {b"zmconfigd": rb"All configs fetched in "}, pid_file="log/zmconfigd.pid"),
+    Writer(SYSLOG, {b"zmconfigd": rb"All configs fetched in "}, daemon=("log/zmconfigd.pid", "zmconfigd")),
 )
 
 LOGS = (
@@ -197,7 +196,7 @@ class FreshnessPart:
         """Yield nothing: what lines alone tell is no age."""
         yield from ()
 
-    def findings(self) -> Iterator[Event | Record]:
+    def findings(self) -> Iterator[Record]:
         """Yield nothing."""
         yield from ()
 
@@ -221,7 +220,7 @@ class FreshnessPart:
         silent = tuple(
             writer
             for writer in WRITERS
-            if not self._readable(writer.log) or (writer.pid_file and not self._runs(writer.pid_file))
+            if not self._readable(writer.log) or (writer.daemon and not runs(self._host, *writer.daemon))
         )
         return Seen(ages, silent)
 
@@ -231,14 +230,6 @@ class FreshnessPart:
         except OSError:
             return False  # that is its own problem, and told as such
         return True
-
-    def _runs(self, pid_file: str) -> bool:
-        try:
-            pid = int(self._host.read_text(self._host.zcs.path(pid_file), 64).strip())
-        except (OSError, ValueError):
-            return False
-        process = self._host.process(pid)
-        return process is not None and process.alive
 
     def _feed(self, writer: Writer, pulse: Pulse, block: SyslogBlock) -> None:
         now = self._clock.monotonic()

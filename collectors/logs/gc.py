@@ -86,4 +86,4 @@ class GcPart(FaultPart):
             if kind:
                 at = self._time.offset(event.stamp, event.offset, now) if event.stamp else None
                 where = partial(add, block.offset, event.start)
-                self.note(kind, at, block.path, where, recent=block.live, fields=_FIELDS)
+                self.note(kind, at, block.path, where, live=block.live, fields=_FIELDS)

@@ -163,7 +163,5 @@ class KernelPart(FaultPart):
             if fault.kind in (OOM_KILL, HUNG):
                 who = component(fault.what)
                 fields["program"] = who
-            # A kill may have ended this very process, and is read by the next one: the stamp tells what is over.
-            recent = block.live or line.at is not None
             where = partial(block.offset, line)
-            self.note(fault.kind, line.at, block.path, where, recent=recent, fields=fields, who=who)
+            self.note(fault.kind, line.at, block.path, where, live=block.live, fields=fields, who=who)

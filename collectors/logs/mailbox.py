@@ -4,7 +4,6 @@ An entry counts by what ZCS itself wrote at its place: the level, the component 
 message, and the exception at the start of a line that follows. Text of a client elsewhere counts for nothing.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,12 +29,11 @@ from collectors.formats.mailbox_log import (
 )
 from collectors.logs import mailbox_metrics as metric
 from collectors.logs.entry import Entry, JavaLog
-from collectors.logs.part import EVENTS, Signals, Window
+from collectors.logs.part import EVENTS, OTHERS, Signals, Window
 from collectors.logs.signatures import mask
 from collectors.logs.told import Told
 from zcs_exporter.contract import (
     Clock,
-    Event,
     Evidence,
     EvidenceItem,
     EvidenceKind,
@@ -54,7 +52,6 @@ LOGS = ("log/mailbox.log", "log/imapd.log", "log/sync.log", "log/ews.log")
 CONSOLE = "log/zmmailboxd.out"
 _FATAL_SECONDS = 600
 _CORRUPT_SECONDS = 86400
-_POOL_SECONDS = 600
 _DEBUG_SECONDS = 6 * 3600
 _ALIVE_AFTER = 60  # seconds after which a JVM that ran out of memory and still writes did not end
 _REPAIR_SECONDS = 3600
@@ -92,7 +89,6 @@ class MailboxPart:
         self._fatal = Window(_FATAL_SECONDS)
         self._corrupt = Window(_CORRUPT_SECONDS, grain=20)
         self._debug = Window(_DEBUG_SECONDS, grain=300)
-        self._pools: dict[str, tuple[int, int, int]] = {}
         self._here: set[str] = set()
         self._changed: set[str] = set()
 
@@ -120,10 +116,6 @@ class MailboxPart:
         for log in self._logs.values():
             if log.path in self._here:
                 yield from self._log_samples(log, levels)
-        for component, (at, used, limit) in self._pools.items():
-            if at > now - _POOL_SECONDS:
-                yield metric.POOL_USED.sample(used, component=component)
-                yield metric.POOL_LIMIT.sample(limit, component=component)
 
     def _log_samples(self, log: JavaLog, levels: Counter[str]) -> Iterator[Sample]:
         for component, counts in log.events.items():
@@ -137,7 +129,7 @@ class MailboxPart:
             why = (EvidenceItem(EvidenceKind.TEXT, log.memory[1]),) if log.memory else ()
             yield metric.OUT_OF_MEMORY.sample(log.memory is not None, jvm=log.jvm, evidence=why)
 
-    def findings(self) -> Iterator[Event | Record]:
+    def findings(self) -> Iterator[Record]:
         """Yield the records since the last call."""
         self._settle_all(self._wall())
         if told := list(self._told.take()):
@@ -161,8 +153,6 @@ class MailboxPart:
             self._signals.restore(rows["signals"])
         if "told" in rows:
             self._told.restore(rows["told"])
-        if "pools" in rows:
-            self._pools = {name: (at, used, limit) for name, (at, used, limit) in json.loads(rows["pools"]).items()}
         for log in self._logs.values():
             log.restore(rows)
 
@@ -171,8 +161,6 @@ class MailboxPart:
             return self._signals.save()
         if name == "told":
             return self._told.save()
-        if name == "pools":
-            return json.dumps(self._pools)
         return {"fatal": self._fatal, "corrupt": self._corrupt, "debug": self._debug}[name].save()
 
     # -- Lines -----------------------------------------------------------------------------------------------------
@@ -193,13 +181,13 @@ class MailboxPart:
                 log.open = self._begin(log, stretch.line, stretch.start, block, now)
                 repairs.append((stretch.start, log.repairing_until))
             if log.open is None:
-                log.open = Entry(live=block.live)
+                log.open = Entry()
             self._follow(log, log.open, stretch.rest, now)
             if ended:
                 self._close(log, now)
         if ended and (last := last_entry(block.data)) is not None:
             self._close(log, now)
-            log.open = Entry(at=log.time.local(last[1], now), live=block.live)
+            log.open = Entry(at=log.time.local(last[1], now))
         if log.repairing_until:
             self._look_for_repairs(log, block, repairs, now)
         if log.memory and log.open and log.open.at and log.open.at >= log.memory[0] + _ALIVE_AFTER:
@@ -209,9 +197,9 @@ class MailboxPart:
         """Work on the first line of an entry and return the entry."""
         line = parse_mailbox_line(text)
         if line is None:
-            return Entry(live=block.live)
+            return Entry()
         at = log.time.local(line.stamp, now)
-        entry = Entry(at=at, offset=block.offset + start, live=block.live)
+        entry = Entry(at=at, offset=block.offset + start)
         level = LEVELS.get(line.level)
         if level is None:
             self._note(log, entry, line, now)
@@ -240,8 +228,11 @@ class MailboxPart:
             self._tell("dos_filter", log, entry, line, Grade.WARNING, now)
         elif component == "soap" and message.startswith(b"Slow SOAP request (start="):
             self._count("slow_soap")
-        elif message.startswith(b"Thread pool is "):
-            self._thread_pool(log, entry, line, now)
+        elif thread_pool(message):
+            # Which server it is tells the thread alone where the component is TcpServer/7025.
+            self._count("thread_pool_full")
+            fields = _fields(line) | {"object": one_line(line.thread.partition(b"-")[0].decode("utf-8", "replace"))}
+            self._record("thread_pool_full", log, entry, Grade.WARNING, now, fields)
         elif b"ndex" in message:
             self._index(log, entry, line, now)
 
@@ -250,22 +241,13 @@ class MailboxPart:
         if message.startswith(b"Index corrupted") or message.endswith(b"Possibly corrupt index?"):
             self._tell("corrupt_index", log, entry, line, Grade.WARNING, now)
             log.repairing_until = max(log.repairing_until, (entry.at or 0) + _REPAIR_SECONDS)
-            if entry.live and entry.at is not None:
+            if entry.at is not None:
                 self._corrupt.add(entry.at, now, _fields(line).get("account", ""))
                 self._changed.add("corrupt")
         elif message.startswith((b"Unable to repair, re-indexing", b"Failed to repair, re-indexing")):
             self._tell("index_not_repaired", log, entry, line, Grade.WARNING, now)
         elif message.startswith(b"Re-index failed. This mailbox must be"):
             self._tell("index_reindex_failed", log, entry, line, Grade.WARNING, now)
-
-    def _thread_pool(self, log: JavaLog, entry: Entry, line: MailboxLine, now: float) -> None:
-        pool = thread_pool(line.message)
-        if pool is None:
-            return
-        self._tell("thread_pool_full", log, entry, line, Grade.WARNING, now)
-        if entry.live and entry.at is not None:
-            self._pools[entry.component] = (min(entry.at, int(now)), *pool)
-            self._changed.add("pools")
 
     def _note(self, log: JavaLog, entry: Entry, line: MailboxLine, now: float) -> None:
         """See what an entry below WARN tells, by the threads that are looked at."""
@@ -304,7 +286,7 @@ class MailboxPart:
             self._count(f"out_of_memory_{kind}")
             fields = {"program": log.jvm or "mailboxd", "reason": kind, "component": entry.component}
             self._record("out_of_memory", log, entry, Grade.CRITICAL, now, fields)
-            if log.jvm is not None and entry.live and entry.at is not None:
+            if log.jvm is not None and entry.at is not None:
                 log.memory = entry.at, kind
         if no_space(rest):
             self._no_space(log, entry, now)
@@ -381,7 +363,7 @@ class MailboxPart:
             return
         log.mark()
         self._record("fatal", log, entry, Grade.CRITICAL, now, fields)
-        if entry.live and entry.at is not None:
+        if entry.at is not None:
             what = f"{entry.component}: {fields['exception']}" if "exception" in fields else entry.component
             self._fatal.add(entry.at, now, one_line(what))
             self._changed.add("fatal")
@@ -416,6 +398,10 @@ def _fields(line: MailboxLine) -> dict[str, str]:
 
 
 def _windowed(family: Metric, counts: Counter[str], kind: EvidenceKind) -> Sample:
-    items = (EvidenceItem(kind, name, count) for name, count in counts.most_common(_EVIDENCE) if name)
+    items = (
+        EvidenceItem(EvidenceKind.TEXT if name == OTHERS else kind, name, count)
+        for name, count in counts.most_common(_EVIDENCE)
+        if name
+    )
     evidence: Evidence = tuple(items)
     return family.sample(counts.total(), evidence=evidence)

@@ -14,13 +14,6 @@ OUT_OF_MEMORY = Metric(
     "1 after a JVM logged that it ran out of memory, until its log shows that it lives or started again.",
     labels=("jvm",),
 )
-POOL_USED = Metric(
-    "zcs_log_thread_pool_used",
-    Kind.GAUGE,
-    "Threads in use when a server last warned that its pool is nearly full; absent ten minutes later.",
-    labels=("component",),
-)
-POOL_LIMIT = Metric("zcs_log_thread_pool_limit", Kind.GAUGE, "Threads that such a pool has.", labels=("component",))
 DEBUG = Metric(
     "zcs_log_debug_ratio",
     Kind.GAUGE,
@@ -55,4 +48,4 @@ TOLD = (
 )
 """Every signal of these logs."""
 
-ALL = (EVENTS, SIGNALS, FATAL, CORRUPT, OUT_OF_MEMORY, POOL_USED, POOL_LIMIT, DEBUG, REPEATED)
+ALL = (EVENTS, SIGNALS, FATAL, CORRUPT, OUT_OF_MEMORY, DEBUG, REPEATED)

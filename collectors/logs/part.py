@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
-from zcs_exporter.contract import Clock, Event, Evidence, Finding, Kind, Metric, Record, Sample, Subscription
+from zcs_exporter.contract import Clock, Evidence, Finding, Kind, Metric, Record, Sample, Subscription
 from zcs_exporter.hostio import Host
 
 EVENTS = Metric(
@@ -18,6 +18,12 @@ EVENTS = Metric(
 SIGNALS = Metric(
     "zcs_log_signals_total", Kind.COUNTER, "Lines that tell of one certain fault or change.", labels=("signal",)
 )
+
+
+OTHERS = "others"
+"""What is in a window besides the first hundred names."""
+
+_MOST_NAMED = 100
 
 
 class LogPart(Protocol):
@@ -47,7 +53,7 @@ class LogPart(Protocol):
         """Yield what the lines so far come to."""
         ...
 
-    def findings(self) -> Iterator[Event | Record]:
+    def findings(self) -> Iterator[Record]:
         """Yield what happened since the last call."""
         ...
 
@@ -73,33 +79,46 @@ class LookingPart(Protocol):
         ...
 
 
+def runs(host: Host, pid_file: str, name: str) -> bool:
+    """Whether the program that a pid file below ZCS's home names runs, and is the one called ``name``; blocks."""
+    try:
+        pid = int(host.read_text(host.zcs.path(pid_file), 64).strip())
+    except (OSError, ValueError):
+        return False
+    process = host.process(pid)
+    # After a crash the file stays, and its number may be another's by now.
+    return process is not None and process.alive and any(name in word for word in (process.comm, *process.argv))
+
+
 class Window:
     """How often each of a few things happened in the last seconds, by the time that lines name.
 
     Whole seconds, or steps of ``grain`` seconds where that is exact enough: what happened in the step that begins
-    at ``s`` is inside while the time is below ``s + seconds``.
+    at ``s`` is inside while the time is below ``s + seconds``. What lies as far ahead, since the clock was set back,
+    is not believed. However many things happen, a hundred keep their names.
     """
 
     def __init__(self, seconds: int, grain: int = 1) -> None:
         self._seconds = seconds
         self._grain = grain
         self._slots: dict[int, Counter[str]] = {}
+        self._totals: Counter[str] = Counter()
 
     def add(self, at: int, now: float, key: str, times: int = 1) -> None:
         """Count what is not over yet; a stamp that is ahead counts as now."""
         at = min(at, int(now))
         at -= at % self._grain
         if at > now - self._seconds:
+            if key not in self._totals and len(self._totals) >= _MOST_NAMED:
+                key = OTHERS
             self._slots.setdefault(at, Counter())[key] += times
+            self._totals[key] += times
 
     def totals(self, now: float) -> Counter[str]:
         """Forget what is over and return how often each thing happened in the time left."""
-        for at in [at for at in self._slots if at <= now - self._seconds]:
-            del self._slots[at]
-        total: Counter[str] = Counter()
-        for slot in self._slots.values():
-            total.update(slot)
-        return total
+        for at in [at for at in self._slots if not now - self._seconds < at < now + self._seconds]:
+            self._totals -= self._slots.pop(at)
+        return self._totals.copy()
 
     def save(self) -> str:
         """Return the window as one row."""
@@ -108,6 +127,7 @@ class Window:
     def restore(self, row: str) -> None:
         """Take over what ``save`` gave."""
         self._slots = {at: Counter(counts) for at, counts in json.loads(row)}
+        self._totals = sum(self._slots.values(), Counter())
 
 
 class Rows:

@@ -83,7 +83,7 @@ class Signatures:
 
     def add(self, key: Key, at: int) -> None:
         """Count an error of the time ``at``, which does not lie ahead."""
-        if at >= self._since + HALF:
+        if abs(at - self._since) >= HALF:  # before, too: the clock may have been far ahead
             if self._since:
                 self._now = 1 - self._now
                 self._halves[self._now].clear()

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
-from collectors.logs.part import SIGNALS
+from collectors.logs.part import SIGNALS, runs
 from collectors.logs.told import FaultPart
+from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,
+    Finding,
     Grade,
     Kind,
     LogBlock,
@@ -56,6 +58,7 @@ SERVICES = frozenset(
 """Names that zmstatuslog may report; those that only repeat ``mailbox`` are left out."""
 
 MANAGER = b"zmmailboxdmgr"
+_MANAGER_PID = "log/zmmailboxd_manager.pid"
 
 
 class Program(NamedTuple):
@@ -226,6 +229,8 @@ class SyslogPart(FaultPart):
         # the first word of the manager.
         self._asked = False
         self._gave_up: bool | None = None
+        self._call = BlockingCall("looking for the manager of mailboxd")
+        self._managed = False
         self._reported: dict[str, tuple[int, bool]] = {}
 
     def subscriptions(self) -> Sequence[Subscription]:
@@ -239,11 +244,20 @@ class SyslogPart(FaultPart):
             LogSubscription(STATS, self._look_for_imitations),
         )
 
+    async def look(self, now: float) -> Sequence[Finding]:
+        """See whether there is a manager again, of which syslog may have lost the first line.
+
+        Raises:
+            CollectError: The disk of its pid file does not answer.
+        """
+        self._managed = await self._call(lambda: runs(self._host, _MANAGER_PID, MANAGER.decode()))
+        return ()
+
     def samples(self, now: float) -> Iterator[Sample]:
         """Yield counters, the state of the manager, and what zmstatuslog last told."""
         yield from super().samples(now)
         if self._gave_up is not None:
-            yield GAVE_UP.sample(self._gave_up)
+            yield GAVE_UP.sample(self._gave_up and not self._managed)
         for name, (at, up) in self._reported.items():
             if now - REPORT_SECONDS < at <= now + REPORT_SECONDS:
                 yield REPORTED.sample(up, name=name)
@@ -300,4 +314,4 @@ class SyslogPart(FaultPart):
 
     def _note_line(self, kind: str, block: SyslogBlock, line: SyslogLine) -> None:
         fields = {"program": line.program.decode("ascii", "replace")}
-        self.note(kind, line.at, block.path, partial(block.offset, line), recent=block.live, fields=fields)
+        self.note(kind, line.at, block.path, partial(block.offset, line), live=block.live, fields=fields)

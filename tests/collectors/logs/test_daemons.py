@@ -1,5 +1,6 @@
 """What the error logs of nginx, MariaDB, clamd and freshclam come to."""
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import pytest
 from fakes import FakeHost, ManualClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_feeder import Feeder
+from log_feeder import Feeder, look
 
 from collectors.logs.daemons import DaemonsPart
 from zcs_exporter.contract import Grade
@@ -54,16 +55,18 @@ def test_lines_are_counted_by_level_and_faults_told(feeder: Feeder) -> None:
     assert (crash.kind, crash.offset) == ("nginx_worker_crashed", len(REFUSED) + 1)
 
 
-def test_damaged_data_moves_its_gauge_while_it_is_read_live(feeder: Feeder, manual: ManualClock) -> None:
+def test_damaged_data_of_the_last_hour_moves_its_gauge_though_it_was_found_while_the_host_started(
+    feeder: Feeder, manual: ManualClock
+) -> None:
     feeder.part.begin([MYSQL])
-    feeder.feed(MYSQL, DAMAGE, live=False)
+    feeder.feed(MYSQL, DAMAGE.replace("03-02", "03-01"), live=False)
     assert feeder.value("zcs_mysqld_corruption_errors_last_hour") == 0
-    feeder.feed(MYSQL, DAMAGE)
+    feeder.feed(MYSQL, DAMAGE, live=False)
     assert feeder.value("zcs_mysqld_corruption_errors_last_hour") == 1
     assert feeder.value("zcs_log_events_total", log="mysql_error.log", level="error", component="innodb") == 2
     [record] = feeder.take()
     assert record.grade is Grade.CRITICAL
-    assert record.at == manual.now // 60 * 60 + 33
+    assert (record.at, record.fields["count"]) == (manual.now // 60 * 60 + 33 - 86400, "2")
 
 
 def test_counters_start_at_0_for_logs_that_exist_only(feeder: Feeder) -> None:
@@ -107,6 +110,39 @@ def test_a_clock_that_is_set_back_makes_no_negative_age(feeder: Feeder, manual: 
     age = feeder.value("zcs_freshclam_last_success_age_seconds")
     assert age is not None
     assert age > 0
+
+
+def test_a_success_while_the_clock_was_ahead_is_not_the_last_for_ever(feeder: Feeder, manual: ManualClock) -> None:
+    manual.advance(86400 * 365)
+    feeder.feed(FRESHCLAM, UPDATE.replace("2024", "2025"), CURRENT)
+    manual.advance(-86400 * 365)
+    feeder.feed(FRESHCLAM, UPDATE, CURRENT)
+    manual.advance(86400 * 3)
+    age = feeder.value("zcs_freshclam_last_success_age_seconds")
+    assert age is not None
+    assert age > 86400 * 2
+
+
+def test_signatures_grow_old_only_where_an_antivirus_is_enabled(
+    feeder: Feeder, host: FakeHost, manual: ManualClock
+) -> None:
+    def age_known() -> bool:
+        look(feeder.part, manual.now)
+        return feeder.value("zcs_freshclam_last_success_age_seconds") is not None
+
+    feeder.feed(FRESHCLAM, UPDATE, CURRENT)
+    assert age_known()
+    host.services("mta", "antivirus")
+    assert age_known()
+    host.services("mta")
+    assert not age_known()
+    # Somebody runs freshclam all the same.
+    place = host.write(FRESHCLAM, "x\n")
+    os.utime(place, (manual.now, manual.now))
+    assert age_known()
+    manual.advance(86400)
+    assert not age_known()
+    assert feeder.value("zcs_freshclam_last_success_timestamp_seconds") is not None
 
 
 def test_without_a_start_a_success_has_no_time(feeder: Feeder) -> None:

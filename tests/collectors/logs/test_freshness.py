@@ -12,6 +12,7 @@ from zcs_exporter.contract import LogBlock, SyslogBlock, SyslogLine, SyslogSubsc
 
 MAILBOX = "/opt/zimbra/log/mailbox.log"
 STALE = 900
+JYTHON = ("/opt/zimbra/common/bin/java", "org.python.util.jython", "/opt/zimbra/libexec/zmconfigd")
 
 
 @pytest.fixture
@@ -179,21 +180,23 @@ def configd(feeder: Feeder, manual: ManualClock, seconds: int) -> None:
 
 def test_nothing_is_expected_of_a_daemon_that_was_stopped(feeder: Feeder, host: FakeHost, manual: ManualClock) -> None:
     host.write("/opt/zimbra/log/zmconfigd.pid", "2203\n")
-    host.add_process(2203, "java")
+    host.add_process(2203, "java", *JYTHON)
     configd(feeder, manual, 3600)
     assert heartbeats(feeder, manual)["zimbra.log"] == 60
     manual.advance(STALE)
     assert heartbeats(feeder, manual)["zimbra.log"] == STALE + 60
-    host.add_process(2203, "java", state="Z")
+    host.add_process(2203, "java", *JYTHON, state="Z")
     assert "zimbra.log" not in heartbeats(feeder, manual)
-    host.add_process(2203, "java")
+    host.add_process(2203, "java", "/opt/zimbra/common/bin/java", "-version")  # a number that was given again
+    assert "zimbra.log" not in heartbeats(feeder, manual)
+    host.add_process(2203, "java", *JYTHON)
     manual.advance(61)
     assert heartbeats(feeder, manual)["zimbra.log"] == 61  # since it runs again
 
 
 def test_one_writer_is_enough(feeder: Feeder, host: FakeHost, manual: ManualClock) -> None:
     host.write("/opt/zimbra/log/zmconfigd.pid", "2203\n")
-    host.add_process(2203, "java")
+    host.add_process(2203, "java", *JYTHON)
     configd(feeder, manual, 3600)
     run(feeder, manual, SYSLOG, 3600)
     assert heartbeats(feeder, manual)["zimbra.log"] == 120

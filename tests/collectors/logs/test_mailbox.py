@@ -223,14 +223,23 @@ def test_what_waits_to_be_told_survives_a_restart(daemon: Daemon) -> None:
 
 
 def test_what_is_over_moves_no_gauge_and_is_in_the_records(daemon: Daemon) -> None:
-    daemon.feed(entry("a", "FATAL", "system"), HEAP, entry("Index corrupted", "ERROR", "index"), live=False)
-    daemon.feed(entry("Thread pool is 95% utilized.  237 out of 250 threads in use.", component="imap"), live=False)
+    day = NOW - 86400
+    daemon.feed(entry("a", "FATAL", "system", at=day), HEAP, live=False)
+    daemon.feed(entry("Index corrupted", "ERROR", "index", at=day), live=False)
+    daemon.feed(entry("quiet", "INFO", at=NOW), live=False)
 
     assert daemon.value("zcs_log_fatal_recent") == daemon.value("zcs_log_corrupt_index_recent") == 0
     assert daemon.value("zcs_log_jvm_out_of_memory", "mailboxd") == 0
-    assert daemon.value("zcs_log_thread_pool_used", "imap") is None
-    assert {each.kind for each in daemon.told()} == {"fatal", "out_of_memory", "corrupt_index", "thread_pool_full"}
-    assert set(daemon.signals()) == {"out_of_memory_heap", "corrupt_index", "thread_pool_full"}
+    assert {each.kind for each in daemon.told()} == {"fatal", "out_of_memory", "corrupt_index"}
+    assert set(daemon.signals()) == {"out_of_memory_heap", "corrupt_index"}
+
+
+def test_a_fault_a_moment_ago_is_not_over_because_the_daemon_was_away(daemon: Daemon) -> None:
+    daemon.feed(entry("a", "FATAL", "system", at=NOW - 30), HEAP, live=False)
+    daemon.feed(entry("Index corrupted", "ERROR", "index", at=NOW - 30), live=False)
+
+    assert daemon.value("zcs_log_fatal_recent") == daemon.value("zcs_log_corrupt_index_recent") == 1
+    assert daemon.value("zcs_log_jvm_out_of_memory", "mailboxd") == 1
 
 
 def test_a_storm_of_records_is_few_with_their_number(daemon: Daemon) -> None:
@@ -376,16 +385,30 @@ def test_what_only_resembles_a_fault_is_none(daemon: Daemon, text: str) -> None:
     assert daemon.signals() == {}
 
 
-def test_threads_in_use_and_their_limit_are_gauges_for_ten_minutes(daemon: Daemon) -> None:
-    daemon.feed(entry("Thread pool is 95% utilized.  237 out of 250 threads in use.", component="imap"))
-    daemon.feed(entry("Thread pool is 96% utilized.  240 out of 250 threads in use.", component="imap", at=NOW + 1))
+def test_a_server_that_runs_short_of_threads_is_named_by_its_thread(daemon: Daemon) -> None:
+    short = "Thread pool is 95% utilized.  19 out of 20 threads in use."
+    daemon.feed(
+        entry(short, component="TcpServer/7025", context="", thread="LmtpServer"),
+        entry(short, component="imap", context="", thread="ImapSSLServer-42"),
+    )
 
-    assert daemon.value("zcs_log_thread_pool_used", "imap") == 240
-    assert daemon.value("zcs_log_thread_pool_limit", "imap") == 250
-    daemon.restart()
-    assert daemon.value("zcs_log_thread_pool_used", "imap") == 240
-    daemon.manual.advance(600)
-    assert daemon.value("zcs_log_thread_pool_used", "imap") is None
+    found = [(each.kind, each.fields["component"], each.fields["object"]) for each in daemon.told()]
+    assert found == [
+        ("thread_pool_full", "other", "LmtpServer"),
+        ("thread_pool_full", "imap", "ImapSSLServer"),
+    ]
+    assert daemon.events() == {("mailbox.log", "warn", "other"): 1, ("mailbox.log", "warn", "imap"): 1}
+
+
+def test_a_disk_that_damages_every_index_keeps_the_row_small(daemon: Daemon) -> None:
+    for number in range(3000):
+        daemon.feed(entry("Index corrupted", "ERROR", "index", context=f"name=u{number}@example.com;"))
+    daemon.feed(entry("x", "INFO"))
+
+    assert daemon.value("zcs_log_corrupt_index_recent") == 3000
+    assert daemon.evidence("zcs_log_corrupt_index_recent")[0] == ("others", 2900)
+    daemon.commit()
+    assert len(daemon.rows["corrupt"]) < 4000
 
 
 def test_a_corrupt_index_names_its_account_for_a_day(daemon: Daemon) -> None:

@@ -97,6 +97,15 @@ def test_what_was_frequent_a_week_ago_is_forgotten() -> None:
     assert len(rows) == 3
 
 
+def test_a_clock_that_was_far_ahead_does_not_keep_everything_for_good() -> None:
+    signatures = Signatures()
+    signatures.add(key("a"), START + 100 * HALF)
+    for half in range(3):
+        signatures.add(key("b"), START + half * HALF)
+
+    assert signatures.top() == [(key("b"), 2)]
+
+
 def test_memory_and_rows_are_bounded_and_the_frequent_stay() -> None:
     signatures = Signatures()
     rows: dict[str, str] = {}

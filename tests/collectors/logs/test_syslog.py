@@ -4,7 +4,7 @@ import pytest
 from fakes import FakeHost, ManualClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_feeder import Feeder
+from log_feeder import Feeder, look
 
 from collectors.logs.syslog import (
     CRASHED,
@@ -149,6 +149,19 @@ def test_a_manager_that_gave_up_is_told_until_somebody_cares(feeder: Feeder, aft
     assert feeder.value("zcs_mailboxd_gave_up") == 0
 
 
+def test_a_manager_that_runs_has_not_given_up_whatever_syslog_lost(feeder: Feeder, host: FakeHost) -> None:
+    feeder.feed(SYSLOG, STARTED, WOKE, GAVE_UP)
+    host.write("/opt/zimbra/log/zmmailboxd_manager.pid", "2955\n")
+    look(feeder.part, 0)
+    assert feeder.value("zcs_mailboxd_gave_up") == 1
+    host.add_process(2955, "perl", "perl", "/opt/zimbra/bin/backup")
+    look(feeder.part, 0)
+    assert feeder.value("zcs_mailboxd_gave_up") == 1
+    host.add_process(2955, "zmmailboxdmgr", "/opt/zimbra/libexec/zmmailboxdmgr", "start")
+    look(feeder.part, 0)
+    assert feeder.value("zcs_mailboxd_gave_up") == 0
+
+
 def test_a_crash_and_the_end_of_tries_are_critical(feeder: Feeder) -> None:
     feeder.feed(SYSLOG, STARTED, WOKE, GAVE_UP)
     assert [(each.kind, each.grade) for each in feeder.take()] == [
@@ -157,12 +170,14 @@ def test_a_crash_and_the_end_of_tries_are_critical(feeder: Feeder) -> None:
     ]
 
 
-def test_a_full_map_of_now_moves_the_gauge_and_one_read_late_does_not(feeder: Feeder, manual: ManualClock) -> None:
+def test_a_full_map_of_the_last_hour_moves_the_gauge_and_an_old_one_does_not(
+    feeder: Feeder, manual: ManualClock
+) -> None:
     full = next(line for line, kind in FAULTS.items() if kind == "ldap_map_full")
-    feeder.feed(SYSLOG, full, live=False)
+    feeder.feed(SYSLOG, full.replace("03-02", "03-01"), live=False)
     feeder.part.begin([SYSLOG])
     assert feeder.value("zcs_ldap_map_full_last_hour") == 0
-    feeder.feed(SYSLOG, full)
+    feeder.feed(SYSLOG, full, live=False)
     assert feeder.value("zcs_ldap_map_full_last_hour") == 1
     assert feeder.signal("ldap_map_full") == 2
 
