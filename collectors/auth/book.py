@@ -11,7 +11,7 @@ from collectors.auth.client import Client, parse_address
 from collectors.auth.failures import CHECKS, Failures, Top
 from collectors.auth.replay import Replays
 from collectors.auth.smtp import SmtpLogins
-from collectors.auth.windows import Pair
+from collectors.auth.windows import Counts
 from collectors.formats.audit_log import CAUSES
 from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind, Sample
 
@@ -95,13 +95,13 @@ class AuthBook:
         self.failed.window.seconds = window_seconds
         self.replays.window_seconds = window_seconds
 
-    def fail(self, log: str, second: int, now: float, pairs: list[Pair], *, admin: bool, live: bool) -> None:
+    def fail(self, log: str, second: int, now: float, counts: Counts, *, admin: bool, live: bool) -> None:
         """Count failures of one second in the windows, and where they are over in those of their own time."""
-        self.failed.add(second, now, pairs)
+        self.failed.add(second, now, counts)
         if admin:
-            self.failed.admin.add(second, now, pairs)
+            self.failed.admin.add(second, now, counts)
         if not live:
-            self.replays.add(log, min(second, int(now)), pairs, admin=admin)
+            self.replays.add(log, min(second, int(now)), counts, admin=admin)
 
     def claim(self, client: Client) -> None:
         """Remember what those behind an address only claimed to be."""
@@ -175,12 +175,12 @@ class AuthBook:
     def untrusted_proxy(self) -> str | None:
         """Return the private address behind nearly all failures of several accounts, as an untrusted proxy's is."""
         window = self.failed.window
-        if window.addresses.largest < max(_UNTRUSTED_LEAST, _UNTRUSTED_SHARE * window.total):
+        if window.address_failures() < max(_UNTRUSTED_LEAST, _UNTRUSTED_SHARE * window.total):
             return None
-        ((text, _),) = window.addresses.top(1)
+        ((text, _),) = window.top_addresses(1)
         address = parse_address(text)
         private = address is not None and any(address in network for network in _PRIVATE)
-        return text if private and window.accounts_per_address.several(text) else None
+        return text if private and window.accounts_of(text) > 1 else None
 
     def counter_samples(self, *, store: bool, mta: bool, proxy: bool, logs: tuple[str, ...]) -> Iterator[Sample]:
         """Return the totals; those of the roles given start at 0."""

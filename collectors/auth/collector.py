@@ -19,8 +19,9 @@ from one per cent of them.
 Source: log/audit.log, log/imapd-audit.log, log/mailbox.log, log/imapd.log, log/nginx.log, /var/log/zimbra.log,
 localconfig.xml and /proc/net.
 Privileges: group zimbra for ZCS's logs; CAP_DAC_READ_SEARCH for /var/log/zimbra.log where syslog owns it.
-Cost: under a second of CPU for a million lines and 4 to 8 us for each failure among them. While 5,000 logins a second
-fail from a million addresses a tenth of a core and 230 MB, 300 MB at most whatever comes; as much again while such an
+Cost: under two seconds of CPU for a million lines and 7 to 10 us for each failure among them; up to 40 us for one
+that is read late and stands alone in its second. While 5,000 logins a second fail from a million addresses a tenth
+of a core and 115 MB beside what the daemon takes at rest, some 230 MB whatever comes; as much again while such an
 attack of the past is read.
 """
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from collectors.auth.spread import MAX_RATE, Spread
-from collectors.auth.windows import FailureWindow, Pair
+from collectors.auth.spread import MAX_RATE, SLICE, Spread
+from collectors.auth.windows import Counts, FailureWindow, Pair
 
 ADMIN_SECONDS = 600
 HOUR_SECONDS = 3600
@@ -46,14 +46,14 @@ class Failures:
         self.admin = FailureWindow(ADMIN_SECONDS, "admin", _ADMIN_PAIRS)
         self.accounts = Spread("accounts")
         self.addresses = Spread("addresses")
-        self._second = 0
+        self._second = self._slice = 0
         self._left = MAX_RATE
 
-    def add(self, second: int, now: float, pairs: Sequence[Pair]) -> None:
+    def add(self, second: int, now: float, counts: Counts) -> None:
         """Count failures in the second their lines name, wherever that is not over by ``now``."""
         if second <= now - HOUR_SECONDS:
             return
-        fresh = [pair for pair in self.window.add(second, now, pairs) if pair[0] and pair[1]]
+        fresh = self.window.add(second, now, counts)
         if second != self._second:
             self._second, self._left = second, MAX_RATE
         fresh = fresh[: self._left]
@@ -65,8 +65,12 @@ class Failures:
 
     def expire(self, now: float) -> None:
         """Forget what is over by ``now``."""
-        for part in (self.window, self.admin, self.accounts, self.addresses):
-            part.expire(now)
+        self.window.expire(now)
+        self.admin.expire(now)
+        if int(now) // SLICE != self._slice:
+            self._slice = int(now) // SLICE
+            self.accounts.expire(now)
+            self.addresses.expire(now)
 
     def changes(self) -> dict[str, str | None]:
         """Return the rows that changed since the last call, None for one to delete."""
@@ -81,6 +85,10 @@ class Failures:
             part.restore(saved)
 
 
+def _number(top: Sequence[tuple[str, int]]) -> int:
+    return top[0][1] if top else 0
+
+
 def _addresses(top: Sequence[tuple[str, int]]) -> Top:
     return [((address, ""), count) for address, count in top]
 
@@ -91,37 +99,37 @@ def _accounts(top: Sequence[tuple[str, int]]) -> Top:
 
 def _both(window: FailureWindow, number: int) -> Top:
     half = (number + 1) // 2
-    return _addresses(window.addresses.top(half)) + _accounts(window.accounts.top(half))
+    return _addresses(window.top_addresses(half)) + _accounts(window.top_accounts(half))
 
 
 CHECKS = {
     "ip_account": Check(
-        "ZcsAuthIpAccountFailures", 0, lambda f: f.window.pairs.largest, lambda f, n: f.window.pairs.top((n + 1) // 2)
+        "ZcsAuthIpAccountFailures", 0, lambda f: f.window.pair_failures(), lambda f, n: f.window.top_pairs((n + 1) // 2)
     ),
     "account": Check(
         "ZcsAuthAccountFailures",
         0,
-        lambda f: f.window.accounts.largest,
-        lambda f, n: _accounts(f.window.accounts.top(n)),
+        lambda f: f.window.account_failures(),
+        lambda f, n: _accounts(f.window.top_accounts(n)),
     ),
     "ip": Check(
         "ZcsAuthIpFailures",
         0,
-        lambda f: f.window.addresses.largest,
-        lambda f, n: _addresses(f.window.addresses.top(n)),
+        lambda f: f.window.address_failures(),
+        lambda f, n: _addresses(f.window.top_addresses(n)),
     ),
     "total": Check("ZcsAuthTotalFailures", 0, lambda f: f.window.total, lambda f, n: _both(f.window, n)),
     "spray": Check(
         "ZcsAuthSpraying",
         0,
-        lambda f: f.window.accounts_per_address.largest,
-        lambda f, n: _addresses(f.window.accounts_per_address.top(n)),
+        lambda f: _number(f.window.address_accounts()),
+        lambda f, n: _addresses(f.window.address_accounts(n)),
     ),
     "distributed": Check(
         "ZcsAuthDistributed",
         0,
-        lambda f: f.window.addresses_per_account.largest,
-        lambda f, n: _accounts(f.window.addresses_per_account.top(n)),
+        lambda f: _number(f.window.account_addresses()),
+        lambda f, n: _accounts(f.window.account_addresses(n)),
     ),
     "slow_spray": Check(
         "ZcsAuthSlowSpraying", HOUR_SECONDS, lambda f: f.accounts.largest, lambda f, n: _addresses(f.accounts.top(n))

@@ -1,6 +1,7 @@
 """What the readers of the different logs share: the time of a line, the failures of a block, and records."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from collectors.auth.book import MAX_ACCOUNT, AuthBook
@@ -147,7 +148,7 @@ class BlockFailures:
         book, live = self._intake.book, self.block.live
         for admin, seconds in ((False, self._pairs), (True, self._admin)):
             for second, pairs in seconds.items():
-                book.fail(self.log, second, self.now, pairs, admin=admin, live=live)
+                book.fail(self.log, second, self.now, Counter(pairs), admin=admin, live=live)
         if not live:
             book.replays.move_on()
 

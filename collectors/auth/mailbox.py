@@ -17,8 +17,11 @@ from collectors.formats.mailbox_log import parse_mailbox_line
 from zcs_exporter.contract import LogBlock
 from zcs_exporter.log_time import LogTime
 
-NEEDLES = (b"], account not found", b" (no such account)", b" suspended, for repeated failed login")
+_REPEATED = b" suspended, for repeated failed login"
+NEEDLES = (b"authentication failed for ", _REPEATED)
 """What a line holds that says one of these; each costs a fifth of a nanosecond for a byte that does not."""
+
+_TELLING = (b"], account not found", b" (no such account)", _REPEATED)  # other failures are in audit.log
 
 _MAX_NAME = 256
 
@@ -55,7 +58,7 @@ class MailboxTold(NamedTuple):
 
 def parse_mailbox_login(line: bytes) -> MailboxTold | None:
     """Return what a line says of logins; None where it only has such words in another place, or says nothing."""
-    entry = parse_mailbox_line(line)
+    entry = parse_mailbox_line(line) if any(words in line for words in _TELLING) else None
     if entry is None:
         return None
     message = entry.message.decode("utf-8", "replace")

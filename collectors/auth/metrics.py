@@ -146,7 +146,7 @@ LEAST_TOTAL = 50
 """However few accounts are active, so many failures together must be: the guard of the alert by share."""
 
 RECOVERY_OUTCOMES = ("used", "refused")
-IMITATED = ("audit_entry", "status_change", "smtp_login", "proxy_login", "mailbox_entry")
+IMITATED = ("audit_entry", "status_change", "smtp_login", "proxy_login")
 
 _USUAL = ("bad_password", "locked", "closed", "two_factor", "external", "other")
 STORE_FAILURES = (

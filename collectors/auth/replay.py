@@ -5,12 +5,13 @@ here as on a living host. Logs that are read side by side in the order of time a
 behind the others by more than ``LAG`` is looked at by itself.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from collectors.auth.failures import CHECKS, Check, Failures, Top
-from collectors.auth.windows import Pair
+from collectors.auth.windows import Counts, Pair
 from zcs_exporter.contract import Grade, Record
 
 LAG = 60
@@ -37,16 +38,19 @@ class Replay:
     def __init__(self, window_seconds: int) -> None:
         self._failures = Failures(window_seconds)
         self._window_seconds = window_seconds
-        self._waiting: dict[int, tuple[list[Pair], list[Pair]]] = {}
+        self._waiting: dict[int, tuple[Counter[Pair], Counter[Pair]]] = {}
         self._latest = 0
         self._done = 0
         self._episodes: dict[str, _Episode] = {}
 
-    def add(self, second: int, pairs: list[Pair], *, admin: bool) -> bool:
+    def add(self, second: int, counts: Counts, *, admin: bool) -> bool:
         """Take failures of a second; False if others more than ``LAG`` later were taken before."""
         if second <= self._done:
             return False
-        self._waiting.setdefault(second, ([], []))[admin].extend(pairs)
+        waiting = self._waiting.get(second)
+        if waiting is None:
+            waiting = self._waiting[second] = (Counter(), Counter())
+        waiting[admin].update(counts)
         self._latest = max(self._latest, second)
         return True
 
@@ -58,22 +62,28 @@ class Replay:
             plain, admin = self._waiting.pop(second)
             failures = self._failures
             failures.expire(second)
-            failures.add(second, second, plain + admin)
-            failures.admin.add(second, second, admin)
-            for name, check in CHECKS.items():
-                yield from self._look(second, name, check, thresholds.get(name))
+            failures.add(second, second, plain + admin if admin else plain)
+            if admin:
+                failures.admin.add(second, second, admin)
+            total = failures.window.total
+            for name, threshold in thresholds.items():
+                check = CHECKS[name]
+                if threshold > total and not check.seconds and name not in self._episodes:
+                    continue  # no number of the window is larger
+                value = check.value(failures)
+                if value >= threshold or name in self._episodes:
+                    yield from self._look(second, name, check, value, threshold)
         if all_told:
             for name, episode in self._episodes.items():
                 yield _record(name, episode)
             self._episodes.clear()
 
-    def _look(self, second: int, name: str, check: Check, threshold: float | None) -> Iterator[Record]:
+    def _look(self, second: int, name: str, check: Check, value: int, threshold: float) -> Iterator[Record]:
         episode = self._episodes.get(name)
         if episode is not None and second - episode.until > (check.seconds or self._window_seconds):
             yield _record(name, self._episodes.pop(name))
             episode = None
-        value = check.value(self._failures)
-        if threshold is None or value < threshold:
+        if value < threshold:
             return
         if episode is None:
             episode = self._episodes[name] = _Episode(second, second, 0, 0, [])
@@ -110,19 +120,19 @@ class Replays:
         self._alone: dict[str, Replay] = {}
         self._ended: list[Record] = []
 
-    def add(self, log: str, second: int, pairs: list[Pair], *, admin: bool) -> None:
+    def add(self, log: str, second: int, counts: Counts, *, admin: bool) -> None:
         """Take failures of a second of one log."""
         if self._together is None:
             self._together = Replay(self.window_seconds)
-        if self._together.add(second, pairs, admin=admin):
+        if self._together.add(second, counts, admin=admin):
             return
         alone = self._alone.get(log)
-        if alone is None or not alone.add(second, pairs, admin=admin):
+        if alone is None or not alone.add(second, counts, admin=admin):
             if alone is not None:
                 # Its clock was set back.
                 self._ended += alone.attacks(self.thresholds, all_told=True)
             alone = self._alone[log] = Replay(self.window_seconds)
-            alone.add(second, pairs, admin=admin)
+            alone.add(second, counts, admin=admin)
 
     def move_on(self) -> None:
         """Judge what can be judged, so that little waits."""

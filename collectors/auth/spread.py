@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from collectors.auth.windows import Tally
+from collectors.auth.ranks import Ranks
 
 MAX_KEYS = 32_768
 """Most keys that are kept apart."""
@@ -40,11 +40,7 @@ _ITEM = _HASH + 1  # a partner's hash and the slice in which it last failed
 
 
 class Spread:
-    """How many different partners each key failed with in the last hour.
-
-    Attributes:
-        partners: Keys with more than one partner, and how many more.
-    """
+    """How many different partners each key failed with in the last hour."""
 
     def __init__(self, prefix: str, max_keys: int = MAX_KEYS) -> None:
         """Start empty; ``prefix`` begins the names of the rows that keep it across a restart."""
@@ -54,7 +50,7 @@ class Spread:
         self._modulus = secrets.randbits(63) | 1 << 63 | 1
         self._saved_modulus = 0
         self._entries: dict[str, bytes] = {}
-        self._more: Tally[str] = Tally()
+        self._ranks: Ranks[str] = Ranks()
         self._current = 0
         # The row that is written next and the keys that will be in it; how many live keys the others keep, and had.
         self._row = 0
@@ -66,11 +62,11 @@ class Spread:
     @property
     def largest(self) -> int:
         """The most partners that one key has."""
-        return self._more.largest + 1 if self._entries else 0
+        return self._ranks.largest if self._entries else 0
 
     def top(self, number: int) -> list[tuple[str, int]]:
         """Return the keys with most partners and their numbers, most first."""
-        return [(key, more + 1) for key, more in self._more.top(number)]
+        return list(islice(self._ranks.top(), number))
 
     def hash(self, name: str) -> bytes:
         """Return what stands for a partner."""
@@ -79,7 +75,8 @@ class Spread:
 
     def add(self, second: int, now: float, pairs: Iterable[tuple[str, bytes]]) -> None:
         """Count keys that failed with partners in that second, unless it is over by ``now``; partners by their hash."""
-        self.expire(now)
+        if int(now) // SLICE != self._current:
+            self.expire(now)
         when = min(second // SLICE, self._current)
         if when <= self._current - SLICES:
             return
@@ -96,7 +93,8 @@ class Spread:
             if place < 0:
                 if len(entry) >= _HEAD + MAX_PARTNERS * _ITEM:
                     continue
-                self._more.add(key, 1)
+                partners = _partners(entry)
+                self._ranks.move(key, partners, partners + 1)
                 items = entry[_HEAD:] + partner + stamp
             elif _newer(stamp[0], entry[place + _HASH]):
                 items = entry[_HEAD : place + _HASH] + stamp + entry[place + _ITEM :]
@@ -134,17 +132,15 @@ class Spread:
             if not items:
                 self._drop(key)
                 continue
-            lost = (len(entry) - _HEAD) // _ITEM - len(items)
-            self._more.remove(key, lost)
+            self._ranks.move(key, _partners(entry), len(items))
             # Its row still holds what is over, which is known by its age.
             self._entries[key] = entry[:_HEAD] + b"".join(items)
 
     def _forget(self, least: int) -> int:
         """Forget the keys that were quiet longest if they have fewer partners; return what to ask for next."""
         forgotten = 0
-        more = self._more.counts
-        for key in list(islice(self._entries, _CHUNK)):
-            if more.get(key, 0) + 1 < least:
+        for key, entry in list(islice(self._entries.items(), _CHUNK)):
+            if _partners(entry) < least:
                 self._drop(key)
                 forgotten += 1
             else:
@@ -160,10 +156,9 @@ class Spread:
 
     def _drop(self, key: str) -> None:
         self._fresh.pop(key, None)
-        self._release(self._entries.pop(key))
-        more = self._more.counts.get(key, 0)
-        if more:
-            self._more.remove(key, more)
+        entry = self._entries.pop(key)
+        self._release(entry)
+        self._ranks.move(key, _partners(entry), 0)
 
     def _release(self, entry: bytes) -> None:
         row = int.from_bytes(entry[:_HEAD], "big")
@@ -216,9 +211,12 @@ class Spread:
                 if key in self._entries:
                     self._drop(key)
                 items = bytes.fromhex(text)
-                self._entries[key] = row.to_bytes(_HEAD, "big") + items
-                if len(items) > _ITEM:
-                    self._more.add(key, len(items) // _ITEM - 1)
+                self._entries[key] = entry = row.to_bytes(_HEAD, "big") + items
+                self._ranks.move(key, 0, _partners(entry))
+
+
+def _partners(entry: bytes) -> int:
+    return (len(entry) - _HEAD) // _ITEM
 
 
 def _find(entry: bytes, partner: bytes) -> int:

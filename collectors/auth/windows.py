@@ -1,19 +1,22 @@
 """Exact sliding windows over login failures, in whole seconds.
 
 Each failure is kept in the second it belongs to, by address and account. The numbers that checks look at
-are kept up to date as failures come and go, so that reading them costs nothing: adding and forgetting a
-failure takes the same few steps at any rate.
+are kept up to date as failures come and go, so that reading them costs next to nothing: adding and forgetting
+a failure takes the same few steps at any rate.
 
-Memory: about 650 bytes for each address and account that failed together within the window, counting what
-the allocator loses while they come and go; ``MAX_PAIRS`` of them, 260 MB, are kept apart. 5,000 failures a
-second from a million addresses at 200,000 accounts are 300,000 in a minute.
+An address that failed once, as most do in an attack from many, is one entry; what it failed with beside the
+first is kept only while there is more than one failure. Accounts are small numbers inside.
 """
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from heapq import heappush, heappushpop
+from itertools import chain, islice
+from typing import TypeVar
+
+from collectors.auth.ranks import Ranks
 
 MAX_PAIRS = 400_000
 """Most different pairs in a window; failures beyond count in its ``total`` only."""
@@ -21,112 +24,28 @@ MAX_PAIRS = 400_000
 Pair = tuple[str, str]
 """Address and account; an unknown one is empty."""
 
-NOBODY: Pair = ("", "")
+Counts = Mapping[Pair, int]
+"""Failures by address and account."""
+
+_NOBODY = 0  # the number of an unknown account
+_ALL = -1  # where an address keeps how often it failed in all
 
 K = TypeVar("K")
 
 
-class Tally(Generic[K]):
-    """How often each key occurs, with the largest count always at hand."""
+class _Second:
+    """The failures of one second: addresses, numbers of accounts, and how often, side by side."""
+
+    __slots__ = ("accounts", "addresses", "overflowed", "rows", "times", "written")
 
     def __init__(self) -> None:
-        self.counts: dict[K, int] = {}
-        # Keys by count, from two on: most occur once and need no second entry.
-        self._levels: dict[int, dict[K, None]] = {}
-        self._largest = 1
-
-    @property
-    def largest(self) -> int:
-        """The largest count; 0 without any."""
-        return self._largest if self.counts else 0
-
-    def add(self, key: K, times: int) -> int:
-        """Count ``key`` up by ``times`` and return its new count."""
-        counts = self.counts
-        before = counts.get(key, 0)
-        counts[key] = after = before + times
-        if after > 1:
-            if before > 1:
-                self._leave(key, before)
-            level = self._levels.get(after)
-            if level is None:
-                self._levels[after] = {key: None}
-            else:
-                level[key] = None
-            if after > self._largest:
-                self._largest = after
-        return after
-
-    def remove(self, key: K, times: int) -> int:
-        """Count ``key`` down by ``times``, which were added before, and return its new count."""
-        counts = self.counts
-        before = counts[key]
-        after = before - times
-        if after:
-            counts[key] = after
-        else:
-            del counts[key]
-        if before > 1:
-            self._leave(key, before)
-            if after > 1:
-                self._levels.setdefault(after, {})[key] = None
-            # Each step down was paid for by a step up, so this is constant on average.
-            while self._largest > 1 and self._largest not in self._levels:
-                self._largest -= 1
-        return after
-
-    def top(self, number: int) -> list[tuple[K, int]]:
-        """Return the most frequent keys with their counts, most frequent first."""
-        found: list[tuple[K, int]] = []
-        # There are never more different counts than the square root of twice their sum.
-        for count in sorted(self._levels, reverse=True):
-            found.extend((key, count) for key in islice(self._levels[count], number - len(found)))
-            if len(found) >= number:
-                return found
-        once = ((key, 1) for key, count in self.counts.items() if count == 1)
-        found.extend(islice(once, number - len(found)))
-        return found
-
-    def _leave(self, key: K, count: int) -> None:
-        level = self._levels[count]
-        del level[key]
-        if not level:
-            del self._levels[count]
-
-
-class Partners:
-    """How many different partners each key of the window's pairs has; one partner is nothing to remember."""
-
-    def __init__(self, pairs: Mapping[Pair, int], side: int) -> None:
-        """Look at a window's pairs; ``side`` is 0 for addresses as keys, 1 for accounts."""
-        self._pairs = pairs
-        self._side = side
-        self._several: Tally[str] = Tally()  # one less than there are
-
-    @property
-    def largest(self) -> int:
-        """The most partners that one key has."""
-        return self._several.largest + 1 if self._pairs else 0
-
-    def several(self, key: str) -> bool:
-        """Whether a key has more than one partner."""
-        return key in self._several.counts
-
-    def join(self, key: str) -> None:
-        """Count one more partner of a key that has one."""
-        self._several.add(key, 1)
-
-    def leave(self, key: str) -> None:
-        """Count a partner less."""
-        if key in self._several.counts:
-            self._several.remove(key, 1)
-
-    def top(self, number: int) -> list[tuple[str, int]]:
-        """Return the keys with most partners and their numbers, most first."""
-        found = [(key, count + 1) for key, count in self._several.top(number)]
-        single = (pair[self._side] for pair in self._pairs if pair[self._side] not in self._several.counts)
-        found.extend((key, 1) for key in islice(single, number - len(found)))
-        return found
+        self.addresses: list[str] = []
+        self.accounts = array("I")
+        self.times = array("I")
+        self.overflowed = False
+        # How many are written, in how many rows.
+        self.written = 0
+        self.rows = 0
 
 
 class FailureWindow:
@@ -135,9 +54,6 @@ class FailureWindow:
     Attributes:
         seconds: Length; a failure of second ``s`` is inside while the time is below ``s + seconds``.
         total: Number of failures inside.
-        pairs: By address and account, where both are known.
-        addresses, accounts: By address, and by account, where known.
-        accounts_per_address, addresses_per_account: How many different ones failed together.
     """
 
     def __init__(self, seconds: int, prefix: str, max_pairs: int = MAX_PAIRS) -> None:
@@ -145,155 +61,234 @@ class FailureWindow:
         self.seconds = seconds
         self._prefix = prefix
         self._max_pairs = max_pairs
-        self._buckets: dict[int, list[Pair]] = {}
-        # How much of each second is written, in how many rows, and the rows of seconds that are over.
-        self._written: dict[int, tuple[int, int]] = {}
+        self._buckets: dict[int, _Second] = {}
+        self._first = self._last = 0  # the seconds between which all others are
         self._changed: set[int] = set()
-        self._over: list[tuple[int, int]] = []
+        self._over: list[tuple[int, int]] = []  # seconds that are over, and how many rows they have
         self._clear()
 
     def _clear(self) -> None:
         self.total = 0
-        self.pairs: Tally[Pair] = Tally()
-        self.addresses: Tally[str] = Tally()
-        self.accounts: Tally[str] = Tally()
-        self.accounts_per_address = Partners(self.pairs.counts, 0)
-        self.addresses_per_account = Partners(self.pairs.counts, 1)
-        # Failures of which only one of the two is known.
-        self._lone_addresses: dict[str, int] = {}
-        self._lone_accounts: dict[str, int] = {}
-        self._overflows: set[int] = set()
+        self._different = 0  # pairs of an address with an account or none
+        self._known = 0  # those of which both are known
+        # By address the account of its only failure, or how often it failed with each and in all.
+        self._addresses: dict[str, int | dict[int, int]] = {}
+        self._numbers: dict[str, int] = {"": _NOBODY}
+        self._names = [""]
+        self._failures = array("I", [0])  # by account
+        self._partners = array("I", [0])  # addresses that are known, by account
+        self._free: list[int] = []
+        self._by_pair: Ranks[tuple[str, int]] = Ranks()
+        self._by_address: Ranks[str] = Ranks()
+        self._by_account: Ranks[int] = Ranks()
 
     @property
     def overflowed(self) -> bool:
         """Whether some failure inside could only be counted in ``total``."""
-        return bool(self._overflows)
+        return any(bucket.overflowed for bucket in self._buckets.values())
 
     def takes(self, second: int, now: float) -> bool:
         """Whether failures of that second are not over by ``now``."""
         return second > int(now) - self.seconds
 
-    def add(self, second: int, now: float, pairs: Sequence[Pair]) -> list[Pair]:
-        """Count failures in the second their lines name, unless that is over by ``now``; return pairs new to it."""
-        if not self.takes(second, now):
-            return list(dict.fromkeys(pairs))
-        # Nothing was written later than now: a stamp ahead would stay for as long as it is wrong.
-        second = min(second, int(now))
-        self._changed.add(second)
-        return self._add(second, pairs)
+    def add(self, second: int, now: float, counts: Counts) -> list[Pair]:
+        """Count failures in the second their lines name, unless that is over by ``now``.
 
-    def _add(self, second: int, pairs: Sequence[Pair]) -> list[Pair]:
+        Return the pairs of which both are known and that are new to the window, all of them if it is over.
+        """
+        if not self.takes(second, now):
+            return [pair for pair in counts if pair[0] and pair[1]]
+        # Nothing was written later than now: a stamp ahead would stay for as long as it is wrong.
+        return self._add(min(second, int(now)), counts)
+
+    def _add(self, second: int, counts: Counts) -> list[Pair]:
+        if not counts:
+            return []
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = _Second()
+            self._first, self._last = min(self._buckets), max(self._buckets)
+        self._changed.add(second)
+        self.total += sum(counts.values())
         fresh = []
-        counts = Counter(pairs)
-        if self._kept() + len(counts) > self._max_pairs:
-            pairs = self._limit(second, pairs)
-            counts = Counter(pairs)
-        self._buckets.setdefault(second, []).extend(pairs)
-        self.total += len(pairs)
-        add_pair, add_address, add_account = self.pairs.add, self.addresses.add, self.accounts.add
-        pair_counts, address_counts, account_counts = self.pairs.counts, self.addresses.counts, self.accounts.counts
+        addresses, numbers, failures = self._addresses, self._numbers, self._failures
         for pair, times in counts.items():
             address, account = pair
-            if address and account:
-                # Most of an attack from many addresses comes once: what follows is ``add`` for that case.
-                of_address = address_counts.get(address, 0)
-                if times == 1 and not of_address:
-                    address_counts[address] = 1
+            number = numbers.get(account)
+            held = addresses.get(address) if address else None
+            if number is None or (
+                address and (held != number if held is None or isinstance(held, int) else number not in held)
+            ):
+                if self._different >= self._max_pairs or len(self._names) - len(self._free) > self._max_pairs:
+                    bucket.overflowed = True
+                    address, number = "", _NOBODY
                 else:
-                    add_address(address, times)
-                of_account = account_counts.get(account, 0)
-                if times == 1 and not of_account:
-                    account_counts[account] = 1
+                    if number is None:
+                        number = self._number(account)
+                    if address:
+                        self._different += 1
+                        if number:
+                            self._known += 1
+                            self._partners[number] += 1
+                            fresh.append(pair)
+            if number:
+                before = failures[number]
+                failures[number] = after = before + times
+                if after > 1:
+                    self._by_account.move(number, before, after)
+            if address:
+                if held is None and times == 1:
+                    addresses[address] = number
                 else:
-                    add_account(account, times)
-                if pair in pair_counts:
-                    add_pair(pair, times)
-                    continue
-                if times == 1:
-                    pair_counts[pair] = 1
-                else:
-                    add_pair(pair, times)
-                fresh.append(pair)
-                # Who failed before with a partner did so with another one.
-                if of_address and of_address > self._lone_addresses.get(address, 0):
-                    self.accounts_per_address.join(address)
-                if of_account and of_account > self._lone_accounts.get(account, 0):
-                    self.addresses_per_account.join(account)
-            elif address:
-                add_address(address, times)
-                self._lone_addresses[address] = self._lone_addresses.get(address, 0) + times
-            elif account:
-                add_account(account, times)
-                self._lone_accounts[account] = self._lone_accounts.get(account, 0) + times
+                    self._repeat(address, number, times, held)
+            bucket.addresses.append(address)
+            bucket.accounts.append(number)
+            bucket.times.append(times)
         return fresh
 
-    def _kept(self) -> int:
-        return len(self.pairs.counts) + len(self._lone_addresses) + len(self._lone_accounts)
+    def _number(self, account: str) -> int:
+        if self._free:
+            number = self._free.pop()
+            self._names[number] = account
+        else:
+            number = len(self._names)
+            self._names.append(account)
+            self._failures.append(0)
+            self._partners.append(0)
+        self._numbers[account] = number
+        return number
 
-    def _limit(self, second: int, pairs: Sequence[Pair]) -> list[Pair]:
-        """Return ``pairs`` with those replaced that are new and find no room."""
-        room = self._max_pairs - self._kept()
-        admitted: set[Pair] = set()
-        limited = []
-        for pair in pairs:
-            address, account = pair
-            known = (
-                pair in self.pairs.counts
-                or pair in admitted
-                or (not account and address in self._lone_addresses)
-                or (not address and account in self._lone_accounts)
-                or pair == NOBODY
-            )
-            if not known and len(admitted) < room:
-                admitted.add(pair)
-                known = True
-            if not known:
-                self._overflows.add(second)
-            limited.append(pair if known else NOBODY)
-        return limited
+    def _repeat(self, address: str, number: int, times: int, held: int | dict[int, int] | None) -> None:
+        """Count failures of an address that fails more than once."""
+        if held is None:
+            held = self._addresses[address] = {_ALL: 0}
+        elif isinstance(held, int):
+            held = self._addresses[address] = {_ALL: 1, held: 1}
+        before, all_before = held.get(number, 0), held[_ALL]
+        held[number] = before + times
+        held[_ALL] = all_before + times
+        self._by_address.move(address, all_before, all_before + times)
+        if number and before + times > 1:
+            self._by_pair.move((address, number), before, before + times)
 
     def expire(self, now: float) -> None:
         """Forget what is over by ``now``."""
+        if not self._buckets or (self._first > now - self.seconds and self._last <= now + self.seconds):
+            return
         # After the clock was set back, seconds far ahead would never end.
-        over = [s for s in self._buckets if s <= now - self.seconds or s > now + self.seconds]
-        whole = bool(over) and len(over) == len(self._buckets)
+        begin, end = now - self.seconds, now + self.seconds
+        over = [second for second in self._buckets if second <= begin or second > end]
+        whole = len(over) == len(self._buckets)
         for second in over:
             bucket = self._buckets.pop(second)
             self._changed.discard(second)
-            if second in self._written:
-                self._over.append((second, self._written.pop(second)[1]))
+            if bucket.rows:
+                self._over.append((second, bucket.rows))
             if not whole:
-                self._remove(second, bucket)
+                self._remove(bucket)
         if whole:
             self._clear()
+        else:
+            self._first, self._last = min(self._buckets), max(self._buckets)
 
-    def _remove(self, second: int, bucket: Sequence[Pair]) -> None:
-        self._overflows.discard(second)
-        self.total -= len(bucket)
-        remove_pair, remove_address, remove_account = self.pairs.remove, self.addresses.remove, self.accounts.remove
-        pair_counts, address_counts, account_counts = self.pairs.counts, self.addresses.counts, self.accounts.counts
-        for pair, times in Counter(bucket).items():
-            address, account = pair
-            if address and account:
-                if pair_counts[pair] == 1:
-                    del pair_counts[pair]
+    def _remove(self, bucket: _Second) -> None:
+        self.total -= sum(bucket.times)
+        addresses, failures, partners = self._addresses, self._failures, self._partners
+        for address, number, times in zip(bucket.addresses, bucket.accounts, bucket.times, strict=True):
+            if address:
+                held = addresses[address]
+                if isinstance(held, int):
+                    del addresses[address]
                     gone = True
                 else:
-                    gone = not remove_pair(pair, times)
-                if address_counts[address] == 1:
-                    del address_counts[address]
-                elif remove_address(address, times) and gone:
-                    self.accounts_per_address.leave(address)
-                if account_counts[account] == 1:
-                    del account_counts[account]
-                elif remove_account(account, times) and gone:
-                    self.addresses_per_account.leave(account)
-            elif address:
-                remove_address(address, times)
-                _less(self._lone_addresses, address, times)
-            elif account:
-                remove_account(account, times)
-                _less(self._lone_accounts, account, times)
+                    gone = self._less(address, number, times, held)
+                if gone:
+                    self._different -= 1
+                    if number:
+                        self._known -= 1
+                        partners[number] -= 1
+            if number:
+                before = failures[number]
+                failures[number] = after = before - times
+                if before > 1:
+                    self._by_account.move(number, before, after)
+                if not after:
+                    del self._numbers[self._names[number]]
+                    self._names[number] = ""
+                    self._free.append(number)
+
+    def _less(self, address: str, number: int, times: int, held: dict[int, int]) -> bool:
+        """Count down the failures of an address that failed more than once; return whether the pair is gone."""
+        before, all_before = held[number], held[_ALL]
+        after, all_after = before - times, all_before - times
+        self._by_address.move(address, all_before, all_after)
+        if number and before > 1:
+            self._by_pair.move((address, number), before, after)
+        if after:
+            held[number] = after
+        else:
+            del held[number]
+        held[_ALL] = all_after
+        if all_after == 0:
+            del self._addresses[address]
+        elif all_after == 1:
+            (self._addresses[address],) = (left for left in held if left != _ALL)
+        return not after
+
+    def pair_failures(self) -> int:
+        """Return the most failures of one address and account."""
+        return self._by_pair.largest if self._known else 0
+
+    def address_failures(self) -> int:
+        """Return the most failures from one address."""
+        return self._by_address.largest if self._addresses else 0
+
+    def account_failures(self) -> int:
+        """Return the most failures of one account."""
+        return self._by_account.largest if len(self._numbers) > 1 else 0
+
+    def address_accounts(self, number: int = 1) -> list[tuple[str, int]]:
+        """Return the addresses that failed with most accounts, and with how many, most first."""
+        found = _largest(self._by_address, self.accounts_of, number)
+        alone = (address for address, held in self._addresses.items() if isinstance(held, int) and held)
+        return found + [(address, 1) for address in islice(alone, number - len(found))]
+
+    def account_addresses(self, number: int = 1) -> list[tuple[str, int]]:
+        """Return the accounts that failed from most addresses, and from how many, most first."""
+        found = _largest(self._by_account, self._partners.__getitem__, number)
+        named = [(self._names[each], times) for each, times in found]
+        alone = (each for each in self._numbers.values() if self._failures[each] == 1 and self._partners[each])
+        return named + [(self._names[each], 1) for each in islice(alone, number - len(found))]
+
+    def top_pairs(self, number: int) -> list[tuple[Pair, int]]:
+        """Return the pairs that failed most often, most first."""
+        alone = ((pair, 1) for pair in self._single_pairs())
+        found = islice(chain(self._by_pair.top(), alone), number)
+        return [((address, self._names[account]), times) for (address, account), times in found]
+
+    def top_addresses(self, number: int) -> list[tuple[str, int]]:
+        """Return the addresses that failed most often, most first."""
+        alone = ((address, 1) for address, held in self._addresses.items() if isinstance(held, int))
+        return list(islice(chain(self._by_address.top(), alone), number))
+
+    def top_accounts(self, number: int) -> list[tuple[str, int]]:
+        """Return the accounts that failed most often, most first."""
+        alone = ((each, 1) for each in self._numbers.values() if self._failures[each] == 1)
+        found = islice(chain(self._by_account.top(), alone), number)
+        return [(self._names[account], times) for account, times in found]
+
+    def accounts_of(self, address: str) -> int:
+        """Return with how many accounts an address that is inside failed."""
+        held = self._addresses[address]
+        return bool(held) if isinstance(held, int) else len(held) - 1 - (_NOBODY in held)
+
+    def _single_pairs(self) -> Iterator[tuple[str, int]]:
+        for address, held in self._addresses.items():
+            if isinstance(held, int):
+                if held:
+                    yield address, held
+            else:
+                yield from ((address, account) for account, times in held.items() if times == 1 and account)
 
     def changes(self) -> dict[str, str | None]:
         """Return a row of what each second got since the last call, and None for the rows of seconds that are over."""
@@ -301,12 +296,16 @@ class FailureWindow:
         for second, number in self._over:
             rows.update((self._key(second, index), None) for index in range(number))
         self._over.clear()
+        names = self._names
         for second in self._changed:
             bucket = self._buckets[second]
-            start, index = self._written.get(second, (0, 0))
-            counts = Counter(bucket[start:])
-            rows[self._key(second, index)] = json.dumps([list(counts), list(counts.values())], separators=(",", ":"))
-            self._written[second] = len(bucket), index + 1
+            start = bucket.written
+            pairs = [*zip(bucket.addresses[start:], (names[each] for each in bucket.accounts[start:]), strict=True)]
+            rows[self._key(second, bucket.rows)] = json.dumps(
+                [pairs, list(bucket.times[start:])], separators=(",", ":")
+            )
+            bucket.written = len(bucket.times)
+            bucket.rows += 1
         self._changed.clear()
         return rows
 
@@ -319,20 +318,26 @@ class FailureWindow:
             prefix, _, place = key.partition(":")
             if prefix == self._prefix:
                 second, index = (int(number) for number in place.split(":"))
-                self._add(second, list(_pairs(*json.loads(text))))
-                _, rows = self._written.get(second, (0, 0))
-                self._written[second] = len(self._buckets[second]), max(rows, index + 1)
+                counts: Counter[Pair] = Counter()
+                for (address, account), times in zip(*json.loads(text), strict=True):
+                    counts[address, account] += times
+                self._add(second, counts)
+                self._changed.discard(second)
+                bucket = self._buckets[second]
+                bucket.written = len(bucket.times)
+                bucket.rows = max(bucket.rows, index + 1)
 
 
-def _less(counts: dict[str, int], key: str, times: int) -> None:
-    left = counts[key] - times
-    if left:
-        counts[key] = left
-    else:
-        del counts[key]
-
-
-def _pairs(pairs: Sequence[Sequence[str]], counts: Sequence[int]) -> Iterator[Pair]:
-    for (address, account), times in zip(pairs, counts, strict=True):
-        for _ in range(times):
-            yield address, account
+def _largest(ranks: Ranks[K], partners: Callable[[K], int], number: int) -> list[tuple[K, int]]:
+    """Return the keys with most partners; none has more of them than failures."""
+    best: list[tuple[int, int, K]] = []
+    for failures, keys in ranks.descending():
+        for place, key in enumerate(keys):
+            if len(best) == number and best[0][0] >= failures:
+                break
+            entry = (partners(key), -place, key)
+            if len(best) < number:
+                heappush(best, entry)
+            elif entry[0] > best[0][0]:
+                heappushpop(best, entry)
+    return [(key, several) for several, _, key in sorted(best, reverse=True) if several]

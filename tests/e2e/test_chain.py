@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pymysql
+import pytest
 from e2e.lab import (
     HOME,
     Exporter,

@@ -19,7 +19,7 @@ def replays(**thresholds: float) -> Replays:
 
 def feed(found: Replays, log: str, *events: tuple[int, Pair]) -> None:
     for second, pair in events:
-        found.add(log, START + second, [pair], admin=False)
+        found.add(log, START + second, {pair: 1}, admin=False)
         found.move_on()
 
 
@@ -83,8 +83,8 @@ def test_slow_attacks_are_told_too() -> None:
 def test_failed_logins_of_administrators_have_a_window_of_their_own() -> None:
     found = replays(admin=3)
     for second in (0, 300, 599):
-        found.add("audit.log", START + second, [ANN], admin=True)
-    found.add("audit.log", START + 400, [ANN], admin=False)
+        found.add("audit.log", START + second, {ANN: 1}, admin=True)
+    found.add("audit.log", START + 400, {ANN: 1}, admin=False)
     assert told(found) == [("admin", 599, "3")]
 
 
@@ -117,7 +117,7 @@ def test_it_equals_looking_at_every_second_again(steps: list[tuple[int, str, str
         # Every third line comes earlier than it should, as another log's may.
         late = START + at - (disorder if place % 3 == 0 else 0)
         events[place] = (late - START, pair)
-        assert replay.add(late, [pair], admin=False)
+        assert replay.add(late, {pair: 1}, admin=False)
         found += replay.attacks(thresholds)
     found += replay.attacks(thresholds, all_told=True)
     assert sorted((r.fields["check"], int(r.at) - START, int(r.fields["count"])) for r in found) == sorted(
