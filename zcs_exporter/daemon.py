@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -96,6 +97,13 @@ class Parts:
 def _wake(runners: Sequence[Runner]) -> None:
     for runner in runners:
         runner.wake()
+
+
+def spare_what_stays() -> None:
+    """Have the garbage collector pass over all that there is now: a look through it stops everything for 40 ms."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def host_settings(host: Host) -> HostSettings:
@@ -291,6 +299,7 @@ class Daemon:
         await self._engine.turn()
         if not self._stopping.is_set():
             await self._begin(parts)
+            spare_what_stays()
         return []
 
     async def _prepare(self, config: Config, targets: Sequence[SnmpTarget]) -> Parts:
@@ -448,6 +457,7 @@ class Daemon:
     async def _become_ready(self) -> None:
         await self._engine.complete.wait()
         await self._followers.opened()
+        spare_what_stays()
         self._ready.set()
         self._systemd.ready()
         log.info("ready on %s", self._config.web.listen)

@@ -160,8 +160,8 @@ class LogFollower:
             yield READABLE.sample(self.problem is None, log=name)
             yield TRUNCATIONS.sample(tail.truncations, log=name)
 
-    async def run(self) -> None:
-        """Read for ever."""
+    async def run(self, turns: asyncio.Lock) -> None:
+        """Read for ever; who holds ``turns`` hands out one block, then lets the event loop see to all others."""
         quiet = 0
         while True:
             block = await self._look()
@@ -172,12 +172,13 @@ class LogFollower:
                 await asyncio.sleep(max(self._pace, POLL if quiet < QUIET_AFTER else QUIET_POLL))
                 continue
             quiet = 0
-            if block.data:
-                self._hand_out(block)
-            # No await between feeding and advancing: a commit sees both or neither.
-            self._tail.advance()
-            self.opened.set()
-            await asyncio.sleep(0)
+            async with turns:
+                if block.data:
+                    self._hand_out(block)
+                # No await between feeding and advancing: a commit sees both or neither.
+                self._tail.advance()
+                self.opened.set()
+                await asyncio.sleep(0)
 
     def close(self) -> None:
         """Close the log's files, once no read that hangs uses them any more."""
@@ -232,7 +233,8 @@ class Followers:
     def start(self, followers: Sequence[LogFollower]) -> None:
         """Begin to follow."""
         self._followers = list(followers)
-        self._tasks = [asyncio.create_task(each.run(), name=f"follow {each.path}") for each in followers]
+        turns = asyncio.Lock()
+        self._tasks = [asyncio.create_task(each.run(turns), name=f"follow {each.path}") for each in followers]
 
     async def stop(self) -> None:
         """End all tasks; the positions reached are still given, to be committed with what the last lines changed."""

@@ -30,6 +30,9 @@ _FOLDER = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # timestamp,command,exec_count,exec_ms_avg
 _HEADING = b"\ntimestamp,"
 
+Candidate = tuple[str, type[LogFile]]
+"""Where a file may be, and what opens it there."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -159,43 +162,44 @@ def older_files(host: Host, path: str, since: int, but: LogFile | None = None) -
         but: A file to leave out: the current one, which a rotation at this very moment may have renamed.
     """
     files: list[tuple[int, tuple[int, int], LogFile]] = []
-    for place, age, kind in _places(host, path, since):
-        try:
-            if host.stat(place).st_mtime_ns <= since - _SECOND:
-                continue
-            file = kind(host.open(place))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as exc:
-            logger.warning("%s: not read: %s", place, exc.strerror or exc)
-            continue
-        if but is not None and file.identity == but.identity:
-            file.close()
-            continue
-        files.append((file.modified, age, file))
+    for age, candidates in _places(host, path, since):
+        for place, kind in candidates:
+            try:
+                if host.stat(place).st_mtime_ns <= since - _SECOND:
+                    break
+                file = kind(host.open(place))
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # compressed a moment ago
+            except OSError as exc:
+                logger.warning("%s: not read: %s", place, exc.strerror or exc)
+                break
+            if but is not None and file.identity == but.identity:
+                file.close()
+            else:
+                files.append((file.modified, age, file))
+            break
     return [file for *_, file in sorted(files, key=lambda entry: entry[:2])]
 
 
-def _places(host: Host, path: str, since: int) -> Iterator[tuple[str, tuple[int, int], type[LogFile]]]:
-    """Yield where a rotated file of a log may be, its place in the order of age, and what opens it."""
+def _places(host: Host, path: str, since: int) -> Iterator[tuple[tuple[int, int], tuple[Candidate, ...]]]:
+    """Yield for each rotated file of a log its place in the order of age, and where it may be.
+
+    Where a file and its compressed form both exist, the second is being written, so the first comes first.
+    """
     directory, base = os.path.split(path)
     oldest = datetime.fromtimestamp(max(0, since // _SECOND - _DAYS_EARLIER)).strftime("%Y-%m-%d")
-    found: dict[str, str] = {}
-    # Sorted, so that where NAME and NAME.gz exist, and the second is being written, the first is taken.
-    for name in sorted(_names(host, directory)):
+    stems: set[str] = set()
+    for name in _names(host, directory):
         match = _SUFFIX.fullmatch(name, len(base)) if name.startswith(base) else None
         if match:
-            found.setdefault(name.removesuffix(".gz"), name)
+            stems.add(name.removesuffix(".gz"))
         # zmstat keeps its folders for ever, so only those that matter are looked into.
         elif _FOLDER.fullmatch(name) and name >= oldest:
-            age = _age_order(f".{name}")
-            if host.exists(f"{directory}/{name}/{base}"):
-                yield f"{directory}/{name}/{base}", age, LogFile
-            else:
-                yield f"{directory}/{name}/{base}.gz", age, ArchivedLogFile
-    for stem, name in found.items():
-        kind = CompressedLogFile if name.endswith(".gz") else LogFile
-        yield f"{directory}/{name}", _age_order(stem[len(base) :]), kind
+            place = f"{directory}/{name}/{base}"
+            yield _age_order(f".{name}"), ((place, LogFile), (f"{place}.gz", ArchivedLogFile))
+    for stem in stems:
+        place = f"{directory}/{stem}"
+        yield _age_order(stem[len(base) :]), ((place, LogFile), (f"{place}.gz", CompressedLogFile))
 
 
 def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:

@@ -5,16 +5,17 @@ It reads neither positions nor outbox, writes nothing and sends nothing.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from zcs_exporter.config import Config
-from zcs_exporter.contract import Clock, Collector, LogFed
+from zcs_exporter.contract import Clock, Collector, LogFed, SyslogSubscription
 from zcs_exporter.hostio import Host
 from zcs_exporter.runner import Runner, new_reading, next_reading
 from zcs_exporter.selfmetrics import collector_samples
 from zcs_exporter.snapshot import Snapshot, vet
+from zcs_exporter.syslog import log_host_names, strangers_at_the_end
 from zcs_exporter.tail import LogTail
 
 UNROTATED = 4 << 30
@@ -60,8 +61,12 @@ async def look_once(config: Config, collectors: Sequence[Collector], clock: Cloc
     return Snapshot(1, clock.wall(), readings, vet(collector_samples(readings)).samples)
 
 
-def examine_log(host: Host, path: str, clock: Clock) -> Diagnosis:
-    """Return whether a log can be followed."""
+LOOKED_AT = 16 << 20
+"""Bytes at the end of a syslog file among which there must be a line of this host."""
+
+
+def examine_log(host: Host, path: str, clock: Clock, names: Collection[bytes] | None = None) -> Diagnosis:
+    """Return whether a log can be followed, and for syslog whether the host called ``names`` writes to it."""
     tail = LogTail(host, path, None, clock)
     try:
         tail.read()
@@ -70,16 +75,25 @@ def examine_log(host: Host, path: str, clock: Clock) -> Diagnosis:
         if not tail.exists:
             return Diagnosis(path, Verdict.ABSENT)
         size = host.stat(path).st_size
+        strange = None if names is None else strangers_at_the_end(_end_of(host, path, size), names)
     except OSError as exc:
         return Diagnosis(path, Verdict.FAILS, exc.strerror or str(exc))
     finally:
         tail.close()
+    if strange is not None:
+        return Diagnosis(path, Verdict.FAILS, str(strange), strange.remedy)
     if size > UNROTATED:
         detail = f"{size / (1 << 30):.1f} GiB without rotation"
         return Diagnosis(
             path, Verdict.PARTLY, detail, "see that logrotate, or mailboxd for its own logs, rotates it daily"
         )
     return Diagnosis(path, Verdict.WORKS)
+
+
+def _end_of(host: Host, path: str, size: int) -> bytes:
+    with os.fdopen(host.open(path), "rb") as file:
+        file.seek(max(0, size - LOOKED_AT))
+        return file.read(LOOKED_AT)
 
 
 def state_owner(directory: str) -> int | None:
@@ -116,9 +130,12 @@ async def examine(config: Config, collectors: Sequence[Collector], host: Host, c
             ]
         else:
             found.append(Diagnosis(reading.collector, Verdict.WORKS, f"{len(reading.samples)} series"))
-    paths = {
-        each.path for collector in collectors if isinstance(collector, LogFed) for each in collector.subscriptions()
-    }
-    found += [examine_log(host, path, clock) for path in sorted(paths)]
+    subscriptions = [
+        each for collector in collectors if isinstance(collector, LogFed) for each in collector.subscriptions()
+    ]
+    syslog = {each.path for each in subscriptions if isinstance(each, SyslogSubscription)}
+    names = log_host_names(host)
+    for path in sorted({each.path for each in subscriptions}):
+        found.append(examine_log(host, path, clock, names if path in syslog else None))
     found.append(examine_state(config.state.directory))
     return found

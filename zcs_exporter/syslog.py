@@ -7,12 +7,13 @@ on in a line, is never taken. Splitting every line costs half a microsecond; a l
 
 import contextlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, SyslogBlock, SyslogLine, SyslogSubscription
 from zcs_exporter.hostio import Host
 from zcs_exporter.log_time import LogTime
+from zcs_exporter.syslog_prefix import HOST, PID, PROGRAM, STAMP, stamp_time
 
 STRANGE_AFTER = 600.0
 """Seconds that a log may grow without one line of this host before that is said."""
@@ -21,13 +22,7 @@ _MOST_NAMED = 5
 _LOOKED_AT = 100
 _KNOWN_PROGRAMS = 1000
 
-# Mar  2 10:20:44 mail postfix/smtps/smtpd[4711]: ...
-# 2024-03-02T10:20:33.901234+01:00 mail saslauthd[29157]: ...
-_STAMP = rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
-_HOST = rb"[^\s\x00-\x1f]{1,255}"
-_PROGRAM = rb"[A-Za-z0-9_./-]{1,64}"
-_ANY_HOST = re.compile(rb"\n(?:" + _STAMP + rb") (" + _HOST + rb") ")
-_DAY_AND_TIME = 19  # 2024-03-02T10:20:33
+_ANY_HOST = re.compile(rb"\n" + STAMP + rb" (" + HOST + rb") ")
 
 
 def log_host_names(host: Host) -> frozenset[bytes]:
@@ -42,6 +37,35 @@ def log_host_names(host: Host) -> frozenset[bytes]:
 def hosts_in(data: bytes) -> list[bytes]:
     """Return the hosts of the first lines of some, each of which follows a newline."""
     return [match[1] for match in islice(_ANY_HOST.finditer(data), _LOOKED_AT)]
+
+
+def only_strangers(names: Collection[bytes], hosts: Iterable[bytes], when: str) -> CollectError:
+    """Return the problem of a log that has lines of these hosts and none of the host called ``names``."""
+    seen = ", ".join(name.decode("ascii", "replace") for name in hosts)
+    ours = ", ".join(sorted(name.decode("ascii", "replace") for name in names)) or "unknown"
+    return CollectError(
+        Reason.UNAVAILABLE,
+        f"no line of this host ({ours}) {when}, only of {seen}",
+        "let the kernel's host name or zimbra_server_hostname be the name that syslog writes",
+    )
+
+
+def strangers_at_the_end(data: bytes, names: Collection[bytes]) -> CollectError | None:
+    """Return what is wrong with the last lines of a log if other hosts wrote them all; None if this one wrote any."""
+    data = b"\n" + data
+    seen = dict.fromkeys(hosts_in(data))
+    if not seen or _lines_of(names).search(data):
+        return None
+    return only_strangers(names, list(seen)[:_MOST_NAMED], "among its last lines")
+
+
+def _lines_of(names: Collection[bytes]) -> re.Pattern[bytes]:
+    return re.compile(rb"\n" + STAMP + rb" " + _any_of(names) + rb" ")
+
+
+def _any_of(names: Collection[bytes]) -> bytes:
+    # Without a name no line is ours: a pattern that nothing matches.
+    return rb"(?i:" + (b"|".join(map(re.escape, sorted(names))) or rb"(?!)") + rb")"
 
 
 class SyslogReader:
@@ -81,12 +105,12 @@ class SyslogReader:
         if names and frozenset(names) == self.names:
             return
         self.names = frozenset(names or ())
-        # Without a name no line is ours: a pattern that nothing matches.
-        own = _HOST if names is None else rb"(?i:" + (b"|".join(map(re.escape, sorted(names))) or rb"(?!)") + rb")"
-        program = rb" (" + _programs(self._subscriptions) + rb")(?:\[(\d{1,10})\])?: ([^\n]*)"
-        self._wished = re.compile(rb"\n(" + _STAMP + rb") " + own + program)
-        self._own = re.compile(rb"\n(?:" + _STAMP + rb") " + own + rb" ")
-        self._any = re.compile(rb"\n(" + _STAMP + rb") " + own + rb" (" + _PROGRAM + rb")(?:\[(\d{1,10})\])?: ([^\n]*)")
+        own = HOST if names is None else _any_of(names)
+        start = rb"\n(" + STAMP + rb") " + own + rb" "
+        message = rb"(?:\[(" + PID + rb")\])?: ([^\n]*)"
+        self._wished = re.compile(start + rb"(" + _programs(self._subscriptions) + rb")" + message)
+        self._own = re.compile(start)
+        self._any = re.compile(start + rb"(" + PROGRAM + rb")" + message)
 
     def feed(self, block: LogBlock) -> None:
         """Hand the lines of a block to those who wish them."""
@@ -103,7 +127,7 @@ class SyslogReader:
         new_line = tuple.__new__  # as SyslogLine does, at half the cost
         for stamp, program, pid, message in found:
             if stamp != last:
-                last, at = stamp, self._at(stamp, now)
+                last, at = stamp, stamp_time(stamp, self._time, now)
             line = new_line(SyslogLine, (at, program, pid, message))
             for index in takers.get(program) or self._find_takers(program):
                 shares[index].append(line)
@@ -120,16 +144,11 @@ class SyslogReader:
                 if match is not None and any(text in match[4] for text in wish.texts):
                     stamp, program, pid, message = match.groups()
                     previous = self._time.previous
-                    lines.append(SyslogLine(self._at(stamp, self._clock.wall()), program, pid or b"", message))
+                    at = stamp_time(stamp, self._time, self._clock.wall())
+                    lines.append(SyslogLine(at, program, pid or b"", message))
                     self._time.previous = previous  # these lines are not all, and come before the others
             if lines:
                 wish.feed(SyslogBlock(block.path, lines, block.live, block))
-
-    def _at(self, stamp: bytes, now: float) -> int | None:
-        if stamp[3:4] == b" ":
-            return self._time.yearless(stamp, now)
-        zone = b"Z" if stamp.endswith(b"Z") else stamp[-6:]
-        return self._time.offset(stamp[:_DAY_AND_TIME], zone, now)
 
     def _find_takers(self, program: bytes) -> tuple[int, ...]:
         if len(self._takers) >= _KNOWN_PROGRAMS:
@@ -150,13 +169,8 @@ class SyslogReader:
         if self._strange_since is None:
             self._strange_since = now
         if self._strangers and now - self._strange_since >= STRANGE_AFTER:
-            seen = ", ".join(name.decode("ascii", "replace") for name in self._strangers)
-            ours = ", ".join(sorted(name.decode("ascii", "replace") for name in self.names)) or "unknown"
-            self.problem = CollectError(
-                Reason.UNAVAILABLE,
-                f"no line of this host ({ours}) for {STRANGE_AFTER / 60:.0f} minutes, only of {seen}",
-                "let the kernel's host name or zimbra_server_hostname be the name that syslog writes",
-            )
+            when = f"for {STRANGE_AFTER / 60:.0f} minutes"
+            self.problem = only_strangers(self.names, self._strangers, when)
 
 
 def _lines_holding(data: bytes, texts: Sequence[bytes]) -> list[int]:
@@ -180,6 +194,6 @@ def _programs(subscriptions: Sequence[SyslogSubscription]) -> bytes:
     if not starts:
         return rb"(?!)"
     return b"|".join(
-        rb"(?:" + program + rb")(?=(?:\[\d{1,10}\])?: (?:" + (b"" if b"" in wished else b"|".join(wished)) + rb"))"
+        rb"(?:" + program + rb")(?=(?:\[" + PID + rb"\])?: (?:" + (b"" if b"" in wished else b"|".join(wished)) + rb"))"
         for program, wished in starts.items()
     )

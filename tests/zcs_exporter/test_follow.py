@@ -259,3 +259,34 @@ def test_a_log_is_looked_at_as_often_as_its_most_eager_reader_needs(
     run(follower, story)
 
     assert {seconds for seconds in slept if seconds > 0.1} == {expected}
+
+
+def test_logs_that_all_have_much_to_tell_leave_others_a_turn_after_each_block(
+    host: FakeHost, manual: ManualClock
+) -> None:
+    paths = [f"/opt/zimbra/log/{name}.log" for name in ("audit", "mailbox", "sync")]
+    fed: list[int] = []
+    passes = 0
+    followers = []
+    for path in paths:
+        subscription = LogSubscription(path, lambda _: fed.append(passes))
+        followers.append(LogFollower(host, path, None, [subscription], lambda: None, manual.clock))
+
+    async def whole() -> None:
+        nonlocal passes
+        together = Followers()
+        together.start(followers)
+        await together.opened()
+        for path in paths:
+            host.write(path, b"a line\n" * 400_000)
+        try:
+            async with asyncio.timeout(20):
+                while len(fed) < 40:
+                    passes += 1
+                    await asyncio.sleep(0)
+        finally:
+            await together.stop()
+
+    asyncio.run(whole())
+
+    assert len(set(fed)) == len(fed)

@@ -307,6 +307,13 @@ def test_the_exit_status_is_1_only_where_something_was_not_read(
     assert room.call(*(room.write(file, b"\x01\n") for file in files)) == status
 
 
+def test_a_log_without_a_line_is_read_and_nothing_is_found(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    status = room.call(room.write("audit.log", b""))
+
+    assert status == 0
+    assert "audit.log: empty" in capsys.readouterr().out
+
+
 def test_a_directory_stands_for_the_logs_in_it(room: Room) -> None:
     room.write("audit.log", audit(1, 2))
     room.write("audit.log.2024-03-01.gz", audit(-9))

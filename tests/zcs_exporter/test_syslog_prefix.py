@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zcs_exporter.log_time import LogTime
-from zcs_exporter.syslog_prefix import parse_syslog_prefix
+from zcs_exporter.syslog_prefix import parse_syslog_prefix, stamp_time
 
 NOW = datetime(2024, 3, 2, 12, 0, tzinfo=UTC).timestamp()
 AT = int(datetime(2024, 3, 2, 10, 20, 44, tzinfo=UTC).timestamp())
@@ -16,7 +16,7 @@ def test_the_form_of_rfc_3164_is_read() -> None:
     assert prefix is not None
     assert (prefix.host, prefix.program, prefix.pid) == (b"mail", b"postfix/smtps/smtpd", b"4711")
     assert line[prefix.message :] == b"warning: x"
-    assert prefix.time(LogTime(UTC), NOW) == AT
+    assert stamp_time(prefix.stamp, LogTime(UTC), NOW) == AT
 
 
 def test_the_form_of_iso_8601_is_read_with_and_without_fractions() -> None:
@@ -24,7 +24,7 @@ def test_the_form_of_iso_8601_is_read_with_and_without_fractions() -> None:
         prefix = parse_syslog_prefix(stamp + b" mail.example.com saslauthd[29157]: auth_zimbra: ann auth OK")
         assert prefix is not None
         assert (prefix.host, prefix.program, prefix.pid) == (b"mail.example.com", b"saslauthd", b"29157")
-        assert prefix.time(LogTime(UTC), NOW) == AT
+        assert stamp_time(prefix.stamp, LogTime(UTC), NOW) == AT
 
 
 def test_a_program_without_a_pid_has_none() -> None:

@@ -45,7 +45,6 @@ def mask_client_text(text: bytes) -> bytes:
 
     The name that a client has or gives itself is as good as random.
     """
-    text = text
     return _mask(_HOSTNAME.sub(b"?", text) if b"hostname " in text else text, client=True)
 
 

@@ -46,7 +46,7 @@ def scan(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, bu
     """Scan the files named and print what they come to.
 
     Returns:
-        The exit status: 1 if a file could not be read, or not to its end, or none was read.
+        The exit status: 1 if a file could not be read, or not to its end, or none is a log that anybody reads.
 
     Raises:
         UsageError: ``--as`` or ``--host`` name nothing.
@@ -58,7 +58,7 @@ def scan(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, bu
         show(as_text(outcome, terminal_width()))
     if outcome.partial:
         return INTERRUPTED
-    unread = any(each.problem for each in outcome.files) or not any(each.content for each in outcome.files)
+    unread = any(each.problem for each in outcome.files) or not any(each.log for each in outcome.files)
     return 1 if unread or outcome.problems else 0
 
 
