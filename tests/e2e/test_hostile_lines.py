@@ -13,6 +13,7 @@ from e2e.lab import (
     HOME,
     SYSLOG,
     Exporter,
+    Postfix,
     Zcs,
     append,
     free_port,
@@ -102,18 +103,17 @@ def heard(exporter: Callable[..., Exporter]) -> Iterator[tuple[Exporter, Path]]:
 
 
 @pytest.fixture
-def logs(zcs: Zcs) -> Iterator[None]:
+def logs(zcs: Zcs, postfix: Postfix) -> Iterator[None]:
     zcs.set_services("mailbox", "mta", "proxy", "antivirus")
-    make_directories("common/conf", "zmstat")
+    make_directories("zmstat")
     places = [
         *(HOME / "log" / name for name in LOGS),
         *(HOME / "zmstat" / name for name in ("mailboxd.csv", "soap.csv")),
     ]
     for place in places:
         write(place, "timestamp,command,exec_count,exec_ms_avg\n" if place.name == "soap.csv" else "")
-    write(HOME / "common/conf/main.cf", "")
     yield
-    for place in (*places, HOME / "common/conf/main.cf"):
+    for place in places:
         place.unlink()
 
 
