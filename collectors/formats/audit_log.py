@@ -56,12 +56,13 @@ _TOLD = (
 # can be read in one way only, as an attack makes them by the thousand; the third leaves the line to be looked at
 # alone. ``[^]]`` is several times faster than a class that leaves out the newline too, and so is ``.{19}`` than
 # nineteen classes; what takes two lines for one is found out by their number. Without limits and possessive
-# repetitions each of many broken lines would be searched to the end of the block.
+# repetitions each of many broken lines would be searched to the end of the block; a group is never repeated
+# possessively, since Python 3.11.2 then goes on at the wrong place.
 _SORTED = re.compile(
     rb"\d\d\d\d-.{19}INFO  \[(?![^]]{0,4096}/service/admin/)[^]]{0,4096}\] \[[^]]{0,4096}\](?<=[^;];\]) security - "
     rb"(?:cmd=Auth; account=[^;]{0,4096}; protocol=([a-z0-9_]++);|cmd=(?!" + _TOLD + rb").*)\n"
     rb"|((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} WARN  \[([^]]{0,4096})\] \["
-    rb"(?:(?:a?name|mid)=[^];]{0,4096};)*+(?:ip=([0-9A-Fa-f:.]{0,64});(?!;))?+(?:oip=([^];]{0,4096});(?!;))?+([^]]{0,4096})"
+    rb"(?:(?:a?name|mid)=[^];]{0,4096};){0,3}(?:ip=([0-9A-Fa-f:.]{0,64});(?!;))?(?:oip=([^];]{0,4096});(?!;))?([^]]{0,4096})"
     rb"\](?<=[^;];\]) security - cmd=Auth; account=([^];]{0,4096}); protocol=([a-z0-9_]{1,32}); "
     rb"error=authentication failed for \[[^]]{0,4096}\](?:, ([^]\n]*+)|;))\n"
     rb"|(.+)\n|\n"

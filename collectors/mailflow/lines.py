@@ -12,7 +12,8 @@ from typing import NamedTuple, cast
 _SHORTEST, _LONGEST = 6, 20
 _ID = rb"[0-9A-Za-z]{6,20}"
 # ann@example.com, "a>, b"@example.com
-_ADDRESS = rb'(?:"(?:[^"\\]|\\.)*+")?+[^>]*+'
+_QUOTED = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_ADDRESS = rb"(?:" + _QUOTED + rb"[^>]*+|(?!" + _QUOTED + rb")[^>]*+)"
 
 # 3F2A81C0E5D: client=host.example.net[198.51.100.7]
 # 3F2A81C0E5D: client=unknown[198.51.100.7]:51022, sasl_method=PLAIN, sasl_username=ann@example.com
