@@ -446,6 +446,18 @@ class LogBlock:
     live: bool = True
 
 
+def line_starts(data: bytes, texts: Sequence[bytes]) -> list[int]:
+    """Return where the lines of a block begin in which one of the texts stands, in order and each once."""
+    starts: set[int] = set()
+    for text in texts:
+        position = data.find(text)
+        while position >= 0:
+            starts.add(data.rfind(b"\n", 0, position) + 1)
+            end = data.find(b"\n", position)
+            position = data.find(text, end) if end >= 0 else -1
+    return sorted(starts)
+
+
 @dataclass(frozen=True, slots=True)
 class LogSubscription:
     """A collector's wish to see the lines of one log.

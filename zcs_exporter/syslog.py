@@ -10,7 +10,16 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
-from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, SyslogBlock, SyslogLine, SyslogSubscription
+from zcs_exporter.contract import (
+    Clock,
+    CollectError,
+    LogBlock,
+    Reason,
+    SyslogBlock,
+    SyslogLine,
+    SyslogSubscription,
+    line_starts,
+)
 from zcs_exporter.hostio import Host
 from zcs_exporter.log_time import LogTime
 from zcs_exporter.syslog_prefix import HOST, PID, PROGRAM, STAMP, stamp_time
@@ -138,8 +147,8 @@ class SyslogReader:
     def _feed_by_text(self, data: bytes, block: LogBlock) -> None:
         for wish in self._by_text:
             lines = []
-            for start in _lines_holding(data, wish.texts):
-                match = self._any.match(data, start)
+            for start in line_starts(data, wish.texts):
+                match = self._any.match(data, start - 1)  # from the newline before
                 # A text before the message stands in no message.
                 if match is not None and any(text in match[4] for text in wish.texts):
                     stamp, program, pid, message = match.groups()
@@ -171,18 +180,6 @@ class SyslogReader:
         if self._strangers and now - self._strange_since >= STRANGE_AFTER:
             when = f"for {STRANGE_AFTER / 60:.0f} minutes"
             self.problem = only_strangers(self.names, self._strangers, when)
-
-
-def _lines_holding(data: bytes, texts: Sequence[bytes]) -> list[int]:
-    """Return the newlines before the lines in which one of the texts stands."""
-    starts: set[int] = set()
-    for text in texts:
-        position = data.find(text)
-        while position >= 0:
-            starts.add(data.rfind(b"\n", 0, position))
-            end = data.find(b"\n", position)
-            position = data.find(text, end) if end >= 0 else -1
-    return sorted(starts)
 
 
 def _programs(subscriptions: Sequence[SyslogSubscription]) -> bytes:

@@ -11,7 +11,7 @@ from collectors.auth.records import GRADES, AuthRecords
 from collectors.auth.site import UNSEEN, Site
 from collectors.auth.windows import Pair
 from collectors.formats.audit_log import UNREACHABLE
-from zcs_exporter.contract import Clock, LogBlock, Record
+from zcs_exporter.contract import Clock, LogBlock, Record, line_starts
 from zcs_exporter.log_time import LogTime
 
 _STAMP = re.compile(rb"\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d")
@@ -155,15 +155,7 @@ class BlockFailures:
 
 def lines_with(data: bytes, needles: tuple[bytes, ...]) -> list[bytes]:
     """Return the lines in which one of the needles stands, in order and each once."""
-    starts: set[int] = set()
-    for needle in needles:
-        position = data.find(needle)
-        while position >= 0:
-            starts.add(data.rfind(b"\n", 0, position) + 1)
-            position = data.find(b"\n", position)
-            if position >= 0:
-                position = data.find(needle, position)
-    return [data[start : data.find(b"\n", start)] for start in sorted(starts)]
+    return [data[start : data.find(b"\n", start)] for start in line_starts(data, needles)]
 
 
 def _line_time(line: bytes, clock: LogTime, now: float) -> int | None:
