@@ -2,16 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from itertools import chain
 
 from collectors.auth import metrics as metric
 from collectors.auth.client import Client, parse_address
-from collectors.auth.failures import CHECKS, Failures, Top
+from collectors.auth.failures import CHECKS, HOUR_SECONDS, Failures, Top
 from collectors.auth.replay import Replays
 from collectors.auth.smtp import SmtpLogins
-from collectors.auth.windows import Counts
+from collectors.auth.windows import Pair
 from collectors.formats.audit_log import CAUSES
 from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind, Sample
 
@@ -95,13 +95,15 @@ class AuthBook:
         self.failed.window.seconds = window_seconds
         self.replays.window_seconds = window_seconds
 
-    def fail(self, log: str, second: int, now: float, counts: Counts, *, admin: bool, live: bool) -> None:
+    def fail(self, log: str, second: int, now: float, pairs: Sequence[Pair], *, admin: bool, live: bool) -> None:
         """Count failures of one second in the windows, and where they are over in those of their own time."""
-        self.failed.add(second, now, counts)
-        if admin:
-            self.failed.admin.add(second, now, counts)
+        if second > now - HOUR_SECONDS:
+            counts = Counter(pairs)
+            self.failed.add(second, now, counts)
+            if admin:
+                self.failed.admin.add(second, now, counts)
         if not live:
-            self.replays.add(log, min(second, int(now)), counts, admin=admin)
+            self.replays.add(log, min(second, int(now)), pairs, admin=admin)
 
     def claim(self, client: Client) -> None:
         """Remember what those behind an address only claimed to be."""
@@ -235,7 +237,7 @@ class AuthBook:
 
     def changes(self) -> dict[str, str | None]:
         """Return the rows that changed since the last call."""
-        rows = self.failed.changes()
+        rows = self.failed.changes() | self.replays.changes()
         counters = json.dumps(
             {
                 "failures": {f"{protocol} {reason}": n for (protocol, reason), n in self.failures.items()},
@@ -271,6 +273,7 @@ class AuthBook:
     def restore(self, saved: Mapping[str, str]) -> None:
         """Take over the rows of an earlier process."""
         self.failed.restore(saved)
+        self.replays.restore(saved)
         if "counters" in saved:
             counters = json.loads(saved["counters"])
             for name, count in counters["failures"].items():

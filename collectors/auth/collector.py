@@ -19,8 +19,8 @@ from one per cent of them.
 Source: log/audit.log, log/imapd-audit.log, log/mailbox.log, log/imapd.log, log/nginx.log, /var/log/zimbra.log,
 localconfig.xml and /proc/net.
 Privileges: group zimbra for ZCS's logs; CAP_DAC_READ_SEARCH for /var/log/zimbra.log where syslog owns it.
-Cost: under two seconds of CPU for a million lines and 7 to 10 us for each failure among them; up to 40 us for one
-that is read late and stands alone in its second. While 5,000 logins a second fail from a million addresses a tenth
+Cost: under two seconds of CPU for a million lines and 7 to 10 us for each failure among them, up to 20 us for one
+that is read late. While 5,000 logins a second fail from a million addresses a tenth
 of a core and 115 MB beside what the daemon takes at rest, some 230 MB whatever comes; as much again while such an
 attack of the past is read.
 """
@@ -138,10 +138,7 @@ class AuthCollector:
 
     def restore(self, saved: Mapping[str, str]) -> None:
         """Take over what an earlier process saved."""
-        book = self._intake.book
-        book.restore(saved)
-        for path, previous in book.clocks.items():
-            self._intake.clock(path).previous = previous
+        self._intake.restore(saved)
 
     def changes(self) -> Mapping[str, str | None]:
         """Return the rows that changed: counters, what windows got, and logins under way."""

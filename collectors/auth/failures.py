@@ -8,7 +8,7 @@ from collectors.auth.windows import Counts, FailureWindow, Pair
 
 ADMIN_SECONDS = 600
 HOUR_SECONDS = 3600
-_ADMIN_PAIRS = 20_000
+ADMIN_PAIRS = 20_000
 
 Top = list[tuple[Pair, int]]
 """Addresses and accounts with a number; the one that a number is not about is empty."""
@@ -43,7 +43,7 @@ class Failures:
     def __init__(self, window_seconds: int) -> None:
         """Start empty."""
         self.window = FailureWindow(window_seconds, "window")
-        self.admin = FailureWindow(ADMIN_SECONDS, "admin", _ADMIN_PAIRS)
+        self.admin = FailureWindow(ADMIN_SECONDS, "admin", ADMIN_PAIRS)
         self.accounts = Spread("accounts")
         self.addresses = Spread("addresses")
         self._second = self._slice = 0
@@ -97,7 +97,8 @@ def _accounts(top: Sequence[tuple[str, int]]) -> Top:
     return [(("", account), count) for account, count in top]
 
 
-def _both(window: FailureWindow, number: int) -> Top:
+def top_of_both(window: FailureWindow, number: int) -> Top:
+    """Return the addresses and the accounts that failed most often."""
     half = (number + 1) // 2
     return _addresses(window.top_addresses(half)) + _accounts(window.top_accounts(half))
 
@@ -118,7 +119,7 @@ CHECKS = {
         lambda f: f.window.address_failures(),
         lambda f, n: _addresses(f.window.top_addresses(n)),
     ),
-    "total": Check("ZcsAuthTotalFailures", 0, lambda f: f.window.total, lambda f, n: _both(f.window, n)),
+    "total": Check("ZcsAuthTotalFailures", 0, lambda f: f.window.total, lambda f, n: top_of_both(f.window, n)),
     "spray": Check(
         "ZcsAuthSpraying",
         0,
@@ -140,6 +141,8 @@ CHECKS = {
         lambda f: f.addresses.largest,
         lambda f, n: _accounts(f.addresses.top(n)),
     ),
-    "admin": Check("ZcsAuthAdminFailures", ADMIN_SECONDS, lambda f: f.admin.total, lambda f, n: _both(f.admin, n)),
+    "admin": Check(
+        "ZcsAuthAdminFailures", ADMIN_SECONDS, lambda f: f.admin.total, lambda f, n: top_of_both(f.admin, n)
+    ),
 }
 """Every check by the name it has in labels and records."""

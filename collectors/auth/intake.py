@@ -1,7 +1,6 @@
 """What the readers of the different logs share: the time of a line, the failures of a block, and records."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from collectors.auth.book import MAX_ACCOUNT, AuthBook
@@ -63,6 +62,14 @@ class Intake:
             handle(found, clock)
             clock.previous = clock.previous if last is None else last
         found.close()
+
+    def restore(self, saved: Mapping[str, str]) -> None:
+        """Take over what an earlier process saved."""
+        self.book.restore(saved)
+        for path, previous in self.book.clocks.items():
+            self.clock(path).previous = previous
+        if self.book.replays.under_way:
+            self._past_at = self._clock.monotonic()
 
     def failures(self, block: LogBlock) -> "BlockFailures":
         """Return where the failures of a block are put together."""
@@ -148,7 +155,7 @@ class BlockFailures:
         book, live = self._intake.book, self.block.live
         for admin, seconds in ((False, self._pairs), (True, self._admin)):
             for second, pairs in seconds.items():
-                book.fail(self.log, second, self.now, Counter(pairs), admin=admin, live=live)
+                book.fail(self.log, second, self.now, pairs, admin=admin, live=live)
         if not live:
             book.replays.move_on()
 

@@ -68,6 +68,11 @@ class Spread:
         """Return the keys with most partners and their numbers, most first."""
         return list(islice(self._ranks.top(), number))
 
+    def partners(self, key: str) -> int:
+        """Return how many partners a key has."""
+        entry = self._entries.get(key)
+        return 0 if entry is None else _partners(entry)
+
     def hash(self, name: str) -> bytes:
         """Return what stands for a partner."""
         number = int.from_bytes(name.encode("utf-8", "surrogatepass"), "big")

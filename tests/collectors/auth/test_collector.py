@@ -666,16 +666,16 @@ def test_an_attack_that_is_over_is_told_as_a_record_and_alarms_nobody(
     lines += [audit(start + 600 + second, "bob@example.com", "oip=198.51.100.7;") for second in range(4)]
     daemon.feed(AUDIT, *lines[:14], live=False)
     daemon.feed(AUDIT, *lines[14:], live=False)
-    assert daemon.fired(catalogue) == set()
-    manual.advance(5)
-    daemon.feed(AUDIT, success(manual.now))
     attacks = {record.fields["check"]: record for record in daemon.records("attack")}
     assert set(attacks) == {"ip_account", "account", "ip"}
+    assert daemon.fired(catalogue) == set()
     record = attacks["ip_account"]
     assert record.at == start + 18  # the tenth
     assert (record.fields["count"], record.fields["address"]) == ("25", "203.0.113.9")
     assert record.fields["account"] == "ann@example.com"
     assert record.fields["until"] == datetime.fromtimestamp(start + 48, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    manual.advance(5)
+    daemon.feed(AUDIT, success(manual.now))
     assert daemon.records("attack") == []
 
 
@@ -698,9 +698,39 @@ def test_an_attack_at_the_end_of_old_lines_is_told_after_an_hour_of_silence(
     assert {record.fields["check"] for record in daemon.records("attack")} == {"ip_account", "account", "ip"}
 
 
-def test_lines_that_are_over_never_come_into_windows_or_rows(daemon: Daemon, manual: ManualClock) -> None:
+def test_lines_that_are_over_never_come_into_the_windows_of_now(daemon: Daemon, manual: ManualClock) -> None:
     daemon.feed(AUDIT, *(audit(manual.now - 7200 + n) for n in range(100)), live=False)
-    assert set(daemon.commit()) == {"counters", "state"}
+    assert {key for key in daemon.commit() if not key.startswith("past/")} == {"counters", "state"}
+
+
+def test_an_attack_of_the_past_read_across_a_restart_is_one_and_leaves_no_rows(
+    daemon: Daemon, manual: ManualClock, catalogue: Catalogue
+) -> None:
+    start = int(manual.now) - 86_400
+    for first in (0, 5, 200):
+        daemon.start()
+        daemon.collector.take_thresholds(thresholds(catalogue))
+        daemon.feed(AUDIT, *(audit(start + first + second, "ann@example.com") for second in range(5)), live=False)
+        daemon.commit()
+        counts = [record.fields["count"] for record in daemon.records("attack")]
+        assert counts == (["10"] if first == 200 else [])
+    daemon.start()
+    daemon.collector.take_thresholds(thresholds(catalogue))
+    manual.advance(3660)
+    daemon.findings()
+    daemon.commit()
+    assert set(daemon.rows) == {"counters", "state"}
+
+
+def test_an_attack_of_the_past_is_told_although_nothing_comes_after_a_restart(
+    daemon: Daemon, manual: ManualClock, catalogue: Catalogue
+) -> None:
+    daemon.feed(AUDIT, *(audit(manual.now - 86_400) for _ in range(10)), live=False)
+    daemon.commit()
+    daemon.start()
+    daemon.collector.take_thresholds(thresholds(catalogue))
+    manual.advance(3660)
+    assert [record.fields["count"] for record in daemon.records("attack")] == ["10"]
 
 
 def test_an_smtp_failure_is_counted_once_between_mta_and_store(
