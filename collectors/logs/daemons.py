@@ -19,8 +19,8 @@ from collectors.formats.daemon_logs import (
     parse_mysql,
     parse_nginx,
 )
+from collectors.logs.faults import FaultPart
 from collectors.logs.part import EVENTS, SIGNALS
-from collectors.logs.told import FaultPart
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,

@@ -7,8 +7,8 @@ from operator import add
 from typing import ClassVar
 
 from collectors.formats.gc_log import FULL, PAUSES, TROUBLES, parse_gc
+from collectors.logs.faults import FaultPart
 from collectors.logs.part import SIGNALS
-from collectors.logs.told import FaultPart
 from zcs_exporter.contract import (
     Clock,
     Histogram,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
+from collectors.logs.faults import FaultPart
 from collectors.logs.part import SIGNALS
-from collectors.logs.told import FaultPart
 from zcs_exporter.contract import Clock, Grade, Kind, Metric, Subscription, SyslogBlock, SyslogSubscription
 from zcs_exporter.hostio import Host
 

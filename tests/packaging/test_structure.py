@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from zcs_exporter import generate
+from zcs_exporter.alerting.model import load_catalogue
+from zcs_exporter.assets import asset
+from zcs_exporter.oldlogs.commands import JUDGED
 from zcs_exporter.own_metrics import OWN_METRICS
-from zcs_exporter.registry import collector_classes
+from zcs_exporter.registry import collector_classes, collector_names, log_fed_names
 
 ROOT = Path(__file__).parents[2]
 FOR_COLLECTORS = {"zcs_exporter", "zcs_exporter.blocking", "zcs_exporter.contract", "zcs_exporter.hostio"}
@@ -22,6 +25,7 @@ FOR_COLLECTORS |= {
     "zcs_exporter.localconfig",
     "zcs_exporter.log_time",
     "zcs_exporter.mailreport.day",
+    "zcs_exporter.record_queue",
     "zcs_exporter.text",
     "zcs_exporter.durations",
 }
@@ -80,8 +84,46 @@ def test_nothing_can_start_a_program(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", sources("zcs_exporter"), ids=lambda file: str(file.relative_to(ROOT)))
-def test_only_one_module_imports_pysnmp(file: Path) -> None:
-    assert not any(name.split(".")[0] == "pysnmp" for name in imports(file)) or file.name == "engine.py"
+def test_only_one_package_imports_pysnmp(file: Path) -> None:
+    found = any(name.split(".")[0] in ("pysnmp", "pyasn1") for name in imports(file))
+
+    assert not found or file.parent == ROOT / "zcs_exporter" / "snmp" / "stack"
+
+
+def test_every_collector_stands_under_its_own_name() -> None:
+    assert [cls.name for cls in collector_classes()] == list(collector_names())
+    assert [cls.name for cls in collector_classes() if hasattr(cls, "counted")] == list(log_fed_names())
+    assert [cls.name for cls in collector_classes(("auth", "zimbra"))] == ["zimbra", "auth"]
+
+
+def test_alerts_by_which_collectors_judge_are_of_the_families_that_a_scan_reads() -> None:
+    judged = {metric.name for cls in collector_classes() if hasattr(cls, "take_thresholds") for metric in cls.metrics}
+    rules = load_catalogue(asset("alerts")).alerts
+
+    assert {rule.family for rule in rules if judged.intersection(rule.metrics)} <= set(JUDGED)
+    assert load_catalogue(asset("alerts"), JUDGED).alerts == tuple(rule for rule in rules if rule.family in JUDGED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--version"], {"asyncio", "pydantic", "zcs_exporter.contract"}),
+        (["scan", "audit.log"], {"pymysql", "cryptography", "aiohttp", "pysnmp", "sqlite3", "collectors.mysqld"}),
+        (["trace", "3F2A81C0E5D", "audit.log"], {"pymysql", "aiohttp", "pysnmp", "sqlite3", "collectors.auth"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_loads_only_what_it_needs(arguments: list[str], unwanted: set[str], tmp_path: Path) -> None:
+    (tmp_path / "audit.log").touch()
+    code = (
+        "import sys\nfrom zcs_exporter.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert not unwanted & set(done.stderr.splitlines()[-1].split())
 
 
 def test_no_family_has_two_owners() -> None:
@@ -116,6 +158,6 @@ def test_the_wheel_has_two_packages_and_every_asset(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"zcs_exporter", "collectors"}
     assert {"zcs_exporter/py.typed", "collectors/py.typed", "zcs_exporter/expose/page.css"} <= names
-    for asset in (ROOT / "alerts").glob("*.yaml"):
-        assert f"zcs_exporter/_assets/alerts/{asset.name}" in names
+    for file in (ROOT / "alerts").glob("*.yaml"):
+        assert f"zcs_exporter/_assets/alerts/{file.name}" in names
     assert "zcs_exporter/_assets/mib/ZCS-EXPORTER-MIB.txt" in names

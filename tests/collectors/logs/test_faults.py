@@ -1,63 +1,13 @@
-"""Records of faults: told once, merged in a storm, and not lost with the process."""
+"""Faults are counted, told, and move a gauge."""
 
 import pytest
 from fakes import ManualClock
-from hypothesis import given
-from hypothesis import strategies as st
 
-from collectors.logs.told import FaultPart, Told
-from zcs_exporter.contract import Grade, Kind, Metric, Record
+from collectors.logs.faults import FaultPart
+from zcs_exporter.contract import Kind, Metric
 
 LOG = "/var/log/kern.log"
 GAUGE = Metric("zcs_test_last_hour", Kind.GAUGE, "Faults.")
-
-
-def record(kind: str = "io_error", what: str = "sda", at: float = 1.0) -> Record:
-    return Record(kind, at, Grade.WARNING, {"object": what}, LOG, 7)
-
-
-def test_a_record_is_told_once() -> None:
-    told = Told()
-    told.add(record())
-    assert list(told.take()) == [record()]
-    assert not list(told.take())
-
-
-def test_equal_ones_are_told_as_one_with_their_number() -> None:
-    told = Told()
-    for at in (1.0, 2.0, 3.0):
-        told.add(record(at=at))
-    [found] = told.take()
-    assert (found.at, found.offset, found.fields) == (1.0, 7, {"object": "sda", "count": "3"})
-
-
-@given(st.lists(st.tuples(st.sampled_from(["io_error", "oom_kill"]), st.integers(0, 200)), max_size=400))
-def test_however_many_differ_few_are_told_and_all_counted(found: list[tuple[str, int]]) -> None:
-    told = Told()
-    for kind, what in found:
-        told.add(record(kind, str(what)))
-    records = list(told.take())
-    assert len(records) <= 52
-    for kind in ("io_error", "oom_kill"):
-        count = sum(int(each.fields.get("count", "1")) for each in records if each.kind == kind)
-        assert count == sum(each == kind for each, _ in found)
-
-
-def test_the_names_in_a_storm_of_many_are_left_out() -> None:
-    told = Told()
-    for number in range(300):
-        told.add(record(what=str(number)))
-    records = list(told.take())
-    assert len(records) == 51
-    assert records[-1].fields == {"count": "250"}
-
-
-def test_what_waits_outlives_the_process() -> None:
-    told, successor = Told(), Told()
-    told.add(record())
-    told.add(record("oom_kill", "java"))
-    successor.restore(told.save())
-    assert list(successor.take()) == [record(), record("oom_kill", "java")]
 
 
 class Part(FaultPart):

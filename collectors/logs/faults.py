@@ -3,55 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from collectors.logs.part import EVENTS, Rows, Signals, Window
 from zcs_exporter.contract import Clock, EvidenceItem, EvidenceKind, Grade, Metric, Record, Sample
+from zcs_exporter.record_queue import RecordQueue
 
 HOUR = 3600
 _GRAIN = 10  # seconds: a window's row is written with each turn of a storm
-_MOST_TOLD = 50
 _MOST_SHOWN = 10
-
-
-class Told:
-    """Records that wait to be told: equal ones become one with a count, so that a storm stays a breeze."""
-
-    def __init__(self) -> None:
-        # By kind and the values of the fields: the first, and how many there were.
-        self._waiting: dict[tuple[str, ...], list[Any]] = {}
-
-    def again(self, kind: str, fields: Mapping[str, str]) -> bool:
-        """Count one more that is equal to one that waits; False where none does."""
-        entry = self._waiting.get((kind, *fields.values()))
-        if entry is None:
-            return False
-        entry[1] += 1
-        return True
-
-    def add(self, record: Record) -> None:
-        """Take a record; when too many different ones wait, it is told without its fields."""
-        if len(self._waiting) >= _MOST_TOLD:
-            record = replace(record, fields={})
-        if not self.again(record.kind, record.fields):
-            self._waiting[record.kind, *record.fields.values()] = [record, 1]
-
-    def take(self) -> Iterator[Record]:
-        """Yield what waits, and forget it."""
-        waiting, self._waiting = self._waiting, {}
-        for record, count in waiting.values():
-            yield record if count == 1 else replace(record, fields={**record.fields, "count": str(count)})
-
-    def save(self) -> str:
-        """Return what waits as one row."""
-        return json.dumps([[asdict(record), count] for record, count in self._waiting.values()])
-
-    def restore(self, row: str) -> None:
-        """Take over what ``save`` gave."""
-        for saved, count in json.loads(row):
-            record = Record(**{**saved, "grade": Grade(saved["grade"])})
-            self._waiting[record.kind, *record.fields.values()] = [record, count]
 
 
 class FaultPart:
@@ -75,7 +35,7 @@ class FaultPart:
         self._kinds = kinds
         self._signals = Signals()
         self._events: Counter[tuple[str, str, str]] = Counter()
-        self._told = Told()
+        self._told = RecordQueue(merging=True)
         self._windows: dict[Metric, Window] = {}
         self._rows = Rows()
 
