@@ -1,11 +1,13 @@
 """Reads audit.log: failures by the thousand in few steps each, all other lines with care."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from collectors.auth.book import CHANGED, LOCKED_OUT, MAX_ACCOUNT
-from collectors.auth.client import Client, parse_address
+from collectors.auth.breach import Success
+from collectors.auth.client import NOBODY, Client, parse_address
 from collectors.auth.intake import BlockFailures, Intake
 from collectors.auth.records import context_fields
 from collectors.auth.site import Site
@@ -19,6 +21,7 @@ from collectors.formats.audit_log import (
     AuditLine,
     Kind,
     Login,
+    Sorted,
     classify_reason,
     directory_cause,
     parse_audit_line,
@@ -28,6 +31,12 @@ from collectors.formats.audit_log import (
     where,
 )
 from zcs_exporter.log_time import LogTime
+
+# name=ann@example.com;mid=3;ip=10.0.0.5;oip=203.0.113.9;
+_PEERS = re.compile(
+    rb"(?:(?:a?name|mid)=[^;]{0,4096};){0,3}(?:ip=([0-9A-Fa-f:.]{0,64});(?!;))?(?:oip=([^;]{0,4096});(?!;))?"
+)
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 _MAX_CACHED = 4096
 _MAX_TEXT = 256  # longer ones are not remembered
@@ -59,8 +68,10 @@ class AuditReader:
         """Take the lines of a block."""
         intake, now = self._intake, found.now
         book, servers = intake.book, intake.site.servers
-        successes, entries = sort_audit_lines(found.block.data)
-        book.successes.update(successes)
+        lines = sort_audit_lines(found.block.data)
+        entries = lines.entries
+        book.successes.update(lines.successes)
+        found.offer(self._logins(lines, found.block.path, now, clock, clock.previous))
         threads, verdicts, names, plain = self._threads, self._verdicts, self._names, servers.plain
         told: list[_Verdict] = []
         pairs: list[Pair] = []
@@ -114,6 +125,24 @@ class AuditReader:
             if cause:
                 book.external[cause] += times
 
+    def _logins(self, lines: Sorted, path: str, now: float, clock: LogTime, previous: int | None) -> Iterator[Success]:
+        """Yield plain successes whose client is known."""
+        after, clock.previous = clock.previous, previous
+        servers = self._intake.site.servers
+        for stamp, context, account, protocol in lines.logins():
+            at = clock.local(stamp, now) if _STAMP.fullmatch(stamp) else None
+            peers = _PEERS.match(context)
+            if peers is None or b"ip=" in context[peers.end() :]:
+                pairs = parse_context(context)
+                ip, oip = pairs.get(b"ip", b""), pairs.get(b"oip", b"")
+            else:
+                ip, oip = peers[1] or b"", peers[2] or b""
+            address = servers.plain.get(oip) or servers.client(oip, ip).address
+            if at is not None and address and account:
+                name = PROTOCOL_NAMES.get(protocol, "other")
+                yield Success(at, address, self._name(account), name, stamp, context, path)
+        clock.previous = after
+
     def _serves(self, thread: bytes) -> int:
         port, protocol = where(thread, b"Auth", None)
         served = _ANY if b"/" in thread else _OLD
@@ -146,6 +175,9 @@ class AuditReader:
             return
         if login.kind is Kind.UNREADABLE:
             found.unreadable()
+            return
+        if login.kind is Kind.DOUBTFUL:
+            found.add(clock.local(line.stamp, found.now), NOBODY, "", "other", "other")
             return
         context = parse_context(line.context)
         account = login.account.decode("utf-8", "replace")
@@ -203,6 +235,12 @@ class AuditReader:
         if asked_by_mta(self._intake.site, login.port, told.context):
             return
         self._intake.book.successes[login.protocol] += 1
+        address, account = self._client(told.context).address, self._name(login.account)
+        if told.at is not None and address and account:
+            line = told.line
+            found.offer(
+                [Success(told.at, address, account, login.protocol, line.stamp, line.context, found.block.path)]
+            )
         if login.protocol == "admin":
             self._record("admin_login", told, found, {"admin": told.account})
 
@@ -216,6 +254,8 @@ class AuditReader:
         if login.command == b"AdminAuth":
             if book.repeats(at, thread):
                 return
+            if book.twins.again("audit", at, self._client(told.context).address, told.account):
+                return  # mailbox.log told it
         elif at is not None and (login.port or (login.protocol == "soap" and b"/" not in told.line.thread)):
             book.refused(at, thread)  # the threads of 8.0 name no URL
         client = self._client(told.context)

@@ -7,10 +7,13 @@ from ipaddress import ip_network
 from itertools import chain
 
 from collectors.auth import metrics as metric
-from collectors.auth.client import Client, parse_address
+from collectors.auth.breach import Told
+from collectors.auth.client import Client, Servers, parse_address
 from collectors.auth.failures import CHECKS, HOUR_SECONDS, Failures, Top
+from collectors.auth.habits import Habits
 from collectors.auth.replay import Replays
 from collectors.auth.smtp import SmtpLogins
+from collectors.auth.twins import Twins
 from collectors.auth.windows import Pair
 from collectors.formats.audit_log import CAUSES
 from zcs_exporter.contract import Event, Evidence, EvidenceItem, EvidenceKind, Sample
@@ -34,11 +37,13 @@ _PRIVATE = tuple(
 LOCKED_OUT = "ZcsAuthAccountLockedOut"
 SUSPENDED = "ZcsAuthAddressSuspended"
 CHANGED = "ZcsAuthConfigurationChanged"
-_COUNT_LABEL = {LOCKED_OUT: "accounts", SUSPENDED: "addresses", CHANGED: "changes"}
+BREACHED = "ZcsAuthLoginAfterAttack"
+_COUNT_LABEL = {LOCKED_OUT: "accounts", SUSPENDED: "addresses", CHANGED: "changes", BREACHED: "logins"}
 _EVIDENCE_KIND = {
     LOCKED_OUT: EvidenceKind.ACCOUNT,
     SUSPENDED: EvidenceKind.ADDRESS,
     CHANGED: EvidenceKind.ACCOUNT,
+    BREACHED: EvidenceKind.ACCOUNT,
 }
 
 _OWN_METRIC = {
@@ -54,6 +59,14 @@ _OWN_METRIC = {
 _BY_LABEL = ("ip_account", "account", "ip", "total")
 
 
+def like_a_proxy(text: str, failures: int, total: int, servers: Servers) -> bool:
+    """Whether an address is one that clients seldom have, and behind nearly all failures."""
+    if failures < max(_UNTRUSTED_LEAST, _UNTRUSTED_SHARE * total):
+        return False
+    address = parse_address(text)
+    return address is not None and (address in servers or any(address in network for network in _PRIVATE))
+
+
 class AuthBook:
     """Counters and windows over logins.
 
@@ -61,6 +74,9 @@ class AuthBook:
         failed: The windows.
         replays: Those over lines that are over.
         smtp: Logins under way on the MTA.
+        twins: Refused administrators of whom a second log may tell.
+        breaches: Logins after an attack that were told.
+        habits: Who logs in from where.
         clocks: Time of the last line by log.
     """
 
@@ -78,12 +94,16 @@ class AuthBook:
         self.failed = Failures(window_seconds)
         self.replays = Replays(window_seconds)
         self.smtp = SmtpLogins()
+        self.twins = Twins()
+        self.breaches = Told()
+        self.habits = Habits()
         self.clocks: dict[str, int] = {}
         self._claims: dict[str, tuple[str, ...]] = {}
         # What events will tell: when and who, and how many more than are kept.
         self._told: dict[str, list[tuple[int, str]]] = {}
         self._more: Counter[str] = Counter()
         self._commands: set[str] = set()
+        self._from: dict[str, None] = {}  # addresses of logins after an attack
         self._refused: dict[str, int] = {}
         self._suspended: dict[str, int] = {}
         self._directory: Counter[int] = Counter()
@@ -127,6 +147,12 @@ class AuthBook:
         if command:
             self._commands.add(command)
 
+    def tell_breach(self, at: int, address: str, account: str) -> None:
+        """Have an event tell of a login after an attack."""
+        self.tell(BREACHED, at, account)
+        if len(self._from) < _MAX_TOLD:
+            self._from[address] = None
+
     def suspend(self, at: int, address: str) -> bool:
         """Count a request refused from an address, and return whether it is the first in a while."""
         self.suspended_requests += 1
@@ -168,21 +194,25 @@ class AuthBook:
                 labels["commands"] = ", ".join(sorted(self._commands))
             kind = _EVIDENCE_KIND[name]
             who = dict.fromkeys(text for _, text in told if text)
-            evidence = [EvidenceItem(kind, text) for text in list(who)[:_EVIDENCE]]
+            addresses = list(self._from)[: _EVIDENCE // 2] if name == BREACHED else []
+            evidence = [EvidenceItem(kind, text) for text in list(who)[: _EVIDENCE - len(addresses)]]
+            evidence += (EvidenceItem(EvidenceKind.ADDRESS, text) for text in addresses)
             yield Event(name, float(told[-1][0]), labels, tuple(evidence))
         self._told.clear()
         self._more.clear()
         self._commands.clear()
+        self._from.clear()
 
-    def untrusted_proxy(self) -> str | None:
-        """Return the private address behind nearly all failures of several accounts, as an untrusted proxy's is."""
+    def untrusted_proxy(self, servers: Servers) -> str | None:
+        """Return the address behind nearly all failures of several accounts if it may be a proxy that is not trusted.
+
+        Clients seldom have such an address: a private one, or that of one of our servers.
+        """
         window = self.failed.window
-        if window.address_failures() < max(_UNTRUSTED_LEAST, _UNTRUSTED_SHARE * window.total):
+        if not window.total:
             return None
-        ((text, _),) = window.top_addresses(1)
-        address = parse_address(text)
-        private = address is not None and any(address in network for network in _PRIVATE)
-        return text if private and window.accounts_of(text) > 1 else None
+        ((text, failures),) = window.top_addresses(1) or [("", 0)]
+        return text if like_a_proxy(text, failures, window.total, servers) and window.accounts_of(text) > 1 else None
 
     def counter_samples(self, *, store: bool, mta: bool, proxy: bool, logs: tuple[str, ...]) -> Iterator[Sample]:
         """Return the totals; those of the roles given start at 0."""
@@ -215,7 +245,7 @@ class AuthBook:
         for log in dict.fromkeys(chain(logs, self.unparsed)):
             yield metric.UNPARSED.sample(self.unparsed[log], log=log)
 
-    def window_samples(self, *, store: bool, mta: bool, now: float) -> Iterator[Sample]:
+    def window_samples(self, servers: Servers, *, store: bool, mta: bool, now: float) -> Iterator[Sample]:
         """Return what the checks look at, with those behind it."""
         failed = self.failed
         for name, own in _OWN_METRIC.items():
@@ -231,13 +261,13 @@ class AuthBook:
             yield metric.DIRECTORY_ERRORS.sample(self._directory.total())
         if mta:
             yield metric.UNANSWERED.sample(self.smtp.unanswered if self.smtp.out_of_reach(now) else 0)
-        proxy = self.untrusted_proxy()
+        proxy = self.untrusted_proxy(servers)
         accused = () if proxy is None else (EvidenceItem(EvidenceKind.ADDRESS, proxy),)
         yield metric.PROXIES_UNTRUSTED.sample(proxy is not None, evidence=accused)
 
     def changes(self) -> dict[str, str | None]:
         """Return the rows that changed since the last call."""
-        rows = self.failed.changes() | self.replays.changes()
+        rows = self.failed.changes() | self.replays.changes() | self.habits.changes()
         counters = json.dumps(
             {
                 "failures": {f"{protocol} {reason}": n for (protocol, reason), n in self.failures.items()},
@@ -260,6 +290,8 @@ class AuthBook:
                 "told": self._told,
                 "more": self._more,
                 "commands": sorted(self._commands),
+                "from": list(self._from),
+                "breaches": self.breaches.save(),
                 "suspended": self._suspended,
                 "directory": self._directory,
             }
@@ -274,6 +306,7 @@ class AuthBook:
         """Take over the rows of an earlier process."""
         self.failed.restore(saved)
         self.replays.restore(saved)
+        self.habits.restore(saved)
         if "counters" in saved:
             counters = json.loads(saved["counters"])
             for name, count in counters["failures"].items():
@@ -293,6 +326,9 @@ class AuthBook:
             self._told = {name: [(at, who) for at, who in told] for name, told in state["told"].items()}
             self._more.update(state["more"])
             self._commands = set(state["commands"])
+            # An earlier release saved neither.
+            self._from = dict.fromkeys(state.get("from", ()))
+            self.breaches.restore(state.get("breaches", ()))
             self._suspended = state["suspended"]
             self._directory.update({int(second): times for second, times in state["directory"].items()})
             self._saved_state = saved["state"]

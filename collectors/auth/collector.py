@@ -7,11 +7,17 @@ one that saslauthd tells. A name that no account has fails at the mail proxy, wh
 no store further; what comes to a store past it is told by mailbox.log for SOAP, IMAP and POP in every release,
 so for these the like lines that ``zimbra_additional_logging`` adds to audit.log are left out, unless mailbox.log
 cannot be read, and counted for all other protocols. Which line counts depends on the line alone, never on what
-another log said or when it was read.
+another log said or when it was read; but a refused administrator of an unknown name, whom releases up to 8.8.15 tell
+in both, is counted by whichever line comes first.
 
 The checks count failures in sliding windows of whole seconds, in the time that lines name. They end by
 the wall clock, so what a daemon reads late counts in the totals and alarms nobody; attacks in it are told as records
 ``attack``, by windows that follow the time of the log. Those that a directory server did not answer accuse nobody.
+
+A login that succeeds from an address whose failures are too many by one of the checks, or whose account's are and
+which failed with it, is told as a record ``login_after_attack``, and at once by an event unless the account logged
+in from there before, within the latest 30,000 different pairs of both since the daemon was first started. Of the past
+only records tell, and by the checks of a minute alone. An SMTP login is seen once a message is sent.
 
 All failures together are too many from 1,000, or, where ``active_accounts`` says how many accounts are in use,
 from one per cent of them.
@@ -21,7 +27,7 @@ localconfig.xml and /proc/net.
 Privileges: group zimbra for ZCS's logs; CAP_DAC_READ_SEARCH for /var/log/zimbra.log where syslog owns it.
 Cost: under two seconds of CPU for a million lines and 7 to 10 us for each failure among them, up to 20 us for one
 that is read late. While 5,000 logins a second fail from a million addresses a tenth
-of a core and 115 MB beside what the daemon takes at rest, some 230 MB whatever comes; as much again while such an
+of a core and 160 MB beside what the daemon takes at rest, some 230 MB whatever comes; as much again while such an
 attack of the past is read.
 """
 
@@ -142,10 +148,7 @@ class AuthCollector:
 
     def changes(self) -> Mapping[str, str | None]:
         """Return the rows that changed: counters, what windows got, and logins under way."""
-        clocks = self._intake.clocks.items()
-        book = self._intake.book
-        book.clocks = {path: clock.previous for path, clock in clocks if clock.previous is not None}
-        return book.changes()
+        return self._intake.changes()
 
     async def collect(self) -> Sequence[Finding]:
         """Return totals and windows.
@@ -184,7 +187,7 @@ class AuthCollector:
         proxy = self._host.zcs.path(PROXY_LOG) in site.readable
         logs = tuple(path.rpartition("/")[2] for path in site.readable)
         yield from book.counter_samples(store=store, mta=mta, proxy=proxy, logs=logs)
-        yield from book.window_samples(store=store, mta=mta, now=now)
+        yield from book.window_samples(site.servers, store=store, mta=mta, now=now)
         active = self._config.active_accounts
         yield auth_metrics.TOTAL_BY_SHARE.sample(active is not None)
         if active is not None:
@@ -195,11 +198,11 @@ class AuthCollector:
         if book.failed.window.overflowed:
             message = "more different failures in the window than are kept apart: only the total of all is exact"
             yield Shortfall(Reason.UNAVAILABLE, message)
-        if book.untrusted_proxy() is not None:
+        if book.untrusted_proxy(site.servers) is not None:
             yield Shortfall(
                 Reason.UNAVAILABLE,
-                "one private address is behind nearly all failed logins, as when ZCS does not trust its proxies: "
-                "the checks by address accuse the proxy",
+                "one address, private or of one of our servers, is behind nearly all failed logins, as when ZCS does "
+                "not trust its proxies: the checks by address accuse the proxy",
                 "add the proxies' addresses to zimbraMailTrustedIP and restart mailboxd",
             )
 

@@ -1,17 +1,20 @@
 """What the readers of the different logs share: the time of a line, the failures of a block, and records."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from collectors.auth.book import MAX_ACCOUNT, AuthBook
-from collectors.auth.client import Client
+from collectors.auth.book import MAX_ACCOUNT, AuthBook, like_a_proxy
+from collectors.auth.breach import Success, least, numbers_now
+from collectors.auth.client import Client, parse_address
 from collectors.auth.failures import HOUR_SECONDS
-from collectors.auth.records import GRADES, AuthRecords
+from collectors.auth.past_logins import PastLogins
+from collectors.auth.records import GRADES, MOST, MOST_OTHERS, context_fields
 from collectors.auth.site import UNSEEN, Site
 from collectors.auth.windows import Pair
-from collectors.formats.audit_log import UNREACHABLE
-from zcs_exporter.contract import Clock, LogBlock, Record, line_starts
+from collectors.formats.audit_log import UNREACHABLE, parse_context
+from zcs_exporter.contract import Clock, Grade, LogBlock, Record, line_starts
 from zcs_exporter.log_time import LogTime
+from zcs_exporter.record_queue import RecordQueue
 
 _STAMP = re.compile(rb"\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d")
 _CAUGHT_UP_SECONDS = 5.0  # without a line that is over, after which one that is not ends them all
@@ -32,11 +35,13 @@ class Intake:
     def __init__(self, clock: Clock, window_seconds: int) -> None:
         """Start empty."""
         self.book = AuthBook(window_seconds)
-        self.records = AuthRecords()
+        self.records = RecordQueue(MOST, MOST_OTHERS)
         self.site: Site = UNSEEN
         self.clocks: dict[str, LogTime] = {}
         self._clock = clock
+        self._saved_records: str | None = None
         self._past_at: float | None = None
+        self._past: dict[str, PastLogins] = {}
 
     def clock(self, path: str) -> LogTime:
         """Return the clock of a log."""
@@ -63,9 +68,21 @@ class Intake:
             clock.previous = clock.previous if last is None else last
         found.close()
 
+    def changes(self) -> dict[str, str | None]:
+        """Return the rows that changed since the last call."""
+        self.book.clocks = {path: clock.previous for path, clock in self.clocks.items() if clock.previous is not None}
+        rows = self.book.changes()
+        records = self.records.save() if self.records else None
+        if records != self._saved_records:
+            rows["records"] = self._saved_records = records
+        return rows
+
     def restore(self, saved: Mapping[str, str]) -> None:
         """Take over what an earlier process saved."""
         self.book.restore(saved)
+        if "records" in saved:
+            self.records.restore(saved["records"])
+            self._saved_records = saved["records"]
         for path, previous in self.book.clocks.items():
             self.clock(path).previous = previous
         if self.book.replays.under_way:
@@ -90,7 +107,52 @@ class Intake:
         """End what lines that were over tell, unless one came within ``quiet`` seconds."""
         if self._past_at is not None and self._clock.monotonic() - self._past_at >= quiet:
             self.book.replays.end()
+            for past in self._past.values():
+                self._tell_past(past, all_read=True)
+            self._past.clear()
             self._past_at = None
+
+    def judge_now(self, login: Success, block: LogBlock) -> None:
+        """Tell a login of now if it is in the midst of an attack, and remember it."""
+        book = self.book
+        found = numbers_now(book.failed, *login.pair).too_many(book.replays.thresholds)
+        if found is not None and book.untrusted_proxy(self.site.servers) != login.address:
+            self._breach(login._replace(offset=_offset(block, login)), *found, live=True)
+        book.habits.learn(login.pair)
+
+    def past(self, log: str) -> PastLogins:
+        """Return the failures and logins of lines of a log that are over."""
+        found = self._past.get(log)
+        if found is None:
+            book = self.book
+            found = self._past[log] = PastLogins(book.failed.window.seconds, least(book.replays.thresholds))
+        return found
+
+    def judge_past(self, log: str) -> None:
+        """Tell the logins of the past that were in the midst of an attack."""
+        self._tell_past(self.past(log))
+
+    def _tell_past(self, past: PastLogins, *, all_read: bool = False) -> None:
+        for login, numbers, total in past.judged(all_read=all_read):
+            found = numbers.too_many(self.book.replays.thresholds)
+            of_proxy = numbers.accounts > 1 and like_a_proxy(login.address, numbers.address, total, self.site.servers)
+            if found is not None and not of_proxy:
+                self._breach(login, *found, live=False)
+
+    def _breach(self, login: Success, check: str, count: int, *, live: bool) -> None:
+        book, address = self.book, parse_address(login.address)
+        if address is None or address in self.site.servers or book.breaches.lately(login.pair, login.at):
+            return
+        book.breaches.add(login.pair, login.at)
+        known = book.habits.knows(login.pair)
+        fields = {"account": login.account, "protocol": login.protocol, "check": check, "count": str(count)}
+        if known:
+            fields["text"] = "it logged in from there before"
+        fields |= context_fields(parse_context(login.context), Client(login.address))
+        grade = Grade.WARNING if known else Grade.CRITICAL
+        self.records.add(Record("login_after_attack", login.at, grade, fields, login.log, login.offset))
+        if live and not known:
+            book.tell_breach(login.at, *login.pair)
 
 
 class BlockFailures:
@@ -110,6 +172,7 @@ class BlockFailures:
         self._intake = intake
         self._pairs: dict[int, list[Pair]] = {}
         self._admin: dict[int, list[Pair]] = {}
+        self._logins: list[tuple[LogBlock, Iterable[Success]]] = []
 
     def pairs(self, second: int, *, admin: bool = False) -> list[Pair]:
         """Return the list to which address and account of each failure of a second are added."""
@@ -118,6 +181,9 @@ class BlockFailures:
     def add(self, at: int | None, client: Client, account: str, protocol: str, reason: str, cause: str = "") -> None:
         """Count a failure, in the windows only where its line has a time."""
         book = self._intake.book
+        unknown_admin = protocol == "admin" and reason == "no_account"
+        if unknown_admin and book.twins.again("mailbox", at, client.address, account):
+            return  # audit.log told it
         book.failures[protocol, reason] += 1
         if cause:
             book.external[cause] += 1
@@ -150,19 +216,69 @@ class BlockFailures:
         offset = None if place < 0 else self.block.offset + self.block.data.rfind(b"\n", 0, place) + 1
         records.add(Record(kind, at, GRADES[kind], fields, self.block.path, offset))
 
+    def offer(self, logins: Iterable[Success]) -> None:
+        """Have the logins of the block looked at once its failures are in the windows, unless nobody failed."""
+        self._logins.append((self.block, logins))
+
     def close(self) -> None:
-        """Take all into the windows."""
+        """Take all into the windows, and judge the logins by them."""
+        if self.block.live:
+            self._close_now()
+        else:
+            self._close_past()
+
+    def _close_now(self) -> None:
+        logins: dict[int, list[tuple[LogBlock, Success]]] = {}
+        for block, offered in self._logins:
+            for login in offered:
+                logins.setdefault(login.at, []).append((block, login))
+        # What failed after a login was no attack before it.
+        for second in sorted({*self._pairs, *self._admin, *logins}):
+            self._fail(second)
+            for block, login in logins.get(second, ()):
+                self._intake.judge_now(login, block)
+
+    def _close_past(self) -> None:
+        intake = self._intake
+        for second in {**self._pairs, **self._admin}:
+            self._fail(second)
+        intake.book.replays.move_on()
+        if not self._logins:
+            return
+        past = intake.past(self.block.path)
+        for seconds in (self._pairs, self._admin):
+            for second, pairs in seconds.items():
+                past.add(min(second, int(self.now)), pairs)
+        if not past.quiet:
+            for block, offered in self._logins:
+                for login in offered:
+                    if past.wants(*login.pair) and not intake.book.breaches.lately(login.pair, login.at):
+                        at = min(login.at, int(self.now))
+                        past.login(login._replace(at=at, offset=_offset(block, login)))
+        intake.judge_past(self.block.path)
+
+    def _fail(self, second: int) -> None:
         book, live = self._intake.book, self.block.live
         for admin, seconds in ((False, self._pairs), (True, self._admin)):
-            for second, pairs in seconds.items():
-                book.fail(self.log, second, self.now, pairs, admin=admin, live=live)
-        if not live:
-            book.replays.move_on()
+            if second in seconds:
+                book.fail(self.log, second, self.now, seconds[second], admin=admin, live=live)
 
 
 def lines_with(data: bytes, needles: tuple[bytes, ...]) -> list[bytes]:
     """Return the lines in which one of the needles stands, in order and each once."""
     return [data[start : data.find(b"\n", start)] for start in line_starts(data, needles)]
+
+
+def _offset(block: LogBlock, login: Success) -> int | None:
+    """Return where the line of a login begins in its file."""
+    data, needle = block.data, login.needle or b"] [" + login.context + b"] security - "
+    place = data.find(needle)
+    while place >= 0:
+        start = data.rfind(b"\n", 0, place) + 1
+        if data.startswith(login.stamp, start):
+            return block.offset + start
+        place = data.find(needle, data.find(b"\n", place))
+    return None
 
 
 def _line_time(line: bytes, clock: LogTime, now: float) -> int | None:

@@ -1,6 +1,7 @@
 """The one thing ZCS's mail proxy alone knows: who asked for an account that does not exist.
 
-nginx writes the name as the client typed it, twice in a line, and escapes nothing.
+nginx writes the name as the client typed it, twice in a line, and escapes nothing. It cuts lines at 2,048 bytes,
+and we do at 64 KiB, so that a long name can stand for all that should follow it: no line that may be cut is believed.
 """
 
 import re
@@ -12,6 +13,7 @@ from zcs_exporter.log_time import LogTime
 
 NEEDLE = b"user not found:"
 _MAX_NAME = 256
+_CUT = (range(2000, 2049), range(65_000, 1 << 17))
 
 # 2024/03/02 10:20:42 [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:x@example.com while ...
 _HEAD = re.compile(
@@ -52,7 +54,8 @@ def parse_unknown_user(line: bytes) -> UnknownUser | None:
     if head is None:
         return None
     start = head.end()
-    places = line.count(_AFTER_NAME, start)
+    cut = any(len(line) in lengths for lengths in _CUT)
+    places = 0 if cut else line.count(_AFTER_NAME, start)
     position = start - 1
     for _ in range(places // 2 + 1):
         position = line.find(_AFTER_NAME, position + 1)

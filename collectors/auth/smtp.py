@@ -39,7 +39,10 @@ _SMTPD_NAME = rb"postfix/(?:[\w-]{1,64}/)?smtpd"
 _SMTPD = re.compile(_SMTPD_NAME)
 SASLAUTHD = b"saslauthd"
 
-WISHES = {SASLAUTHD: rb"auth_zimbra: |do_auth {1,16}: |authentication against url '|url '", _SMTPD_NAME: rb"warning: "}
+WISHES = {
+    SASLAUTHD: rb"auth_zimbra: |do_auth {1,16}: |authentication against url '|url '",
+    _SMTPD_NAME: rb"warning: |[0-9A-Za-z]{5,20}: client=",
+}
 """How the messages begin that are read here, by program."""
 
 # SASL LOGIN authentication failed: authentication failure
@@ -95,6 +98,19 @@ class SmtpLine:
 
 
 OTHER = SmtpLine(Told.OTHER)
+
+
+# 3F2A81C0E5D: client=host.example.net[198.51.100.7], sasl_method=PLAIN, sasl_username=ann@example.com
+_ACCEPTED = re.compile(
+    rb"[0-9A-Za-z]{5,20}: client=[^\s\[\]]*\[([0-9a-fA-F.:]{2,45})\](?::\d{1,5})?, "
+    rb"sasl_method=[A-Za-z0-9_-]{1,32}, sasl_username=([^,\s]{1,256})"
+)
+
+
+def parse_accepted(message: bytes) -> tuple[bytes, bytes] | None:
+    """Return address and account of an authenticated client whose message Postfix's smtpd takes."""
+    match = _ACCEPTED.match(message)
+    return None if match is None else (match[1], match[2])
 
 
 def is_smtpd(program: bytes) -> bool:

@@ -1,8 +1,19 @@
 """Reads the MTA's syslog: SMTP logins, and text from clients that imitates an entry of any log."""
 
+from collectors.auth.breach import Success
 from collectors.auth.client import NOBODY, Client, parse_address
 from collectors.auth.intake import BlockFailures, Intake
-from collectors.auth.smtp import LOGIN_WORDS, OTHER, SASLAUTHD, SmtpLine, Told, is_smtpd, parse_saslauthd, parse_smtpd
+from collectors.auth.smtp import (
+    LOGIN_WORDS,
+    OTHER,
+    SASLAUTHD,
+    SmtpLine,
+    Told,
+    is_smtpd,
+    parse_accepted,
+    parse_saslauthd,
+    parse_smtpd,
+)
 from zcs_exporter.contract import SyslogBlock, SyslogLine
 
 _AUDIT_ENTRY = b"] security - cmd="
@@ -11,6 +22,8 @@ IMITATIONS = (_AUDIT_ENTRY, _STATUS_CHANGE, b" authentication failed:", b"auth_z
 """Texts that make a line of any program worth a look."""
 
 _STATUS_WRITER = b"zmconfigd"
+_WARNING = b"warning: "
+_AUTHENTICATED = b", sasl_username="
 
 
 class SyslogLogins:
@@ -23,8 +36,12 @@ class SyslogLogins:
     def read(self, block: SyslogBlock) -> None:
         """Take lines of saslauthd and of Postfix's smtpd."""
         found = self._intake.failures(block.source)
+        found.offer(())
         for line in block.lines:
-            self._line(line, found, block)
+            # Most lines of smtpd were wished by others.
+            message = line.message
+            if message.startswith(_WARNING) or line.program == SASLAUTHD or _AUTHENTICATED in message:
+                self._line(line, found, block)
         found.close()
 
     def read_imitations(self, block: SyslogBlock) -> None:
@@ -41,6 +58,11 @@ class SyslogLogins:
     def _line(self, line: SyslogLine, found: BlockFailures, block: SyslogBlock) -> None:
         book = self._intake.book
         told = _parse(line)
+        if told.told is Told.OTHER and line.at is not None and is_smtpd(line.program):
+            accepted = parse_accepted(line.message)
+            if accepted is not None:
+                self._accepted(line.at, *accepted, line, found, block)
+                return
         if told.told is Told.OTHER or not line.pid:
             if _should_be_told(line) and LOGIN_WORDS.search(line.message):
                 found.unreadable()
@@ -68,6 +90,15 @@ class SyslogLogins:
         }
         found.record("login_failed", line.at, b": " + line.message + b"\n", fields)
 
+    def _accepted(
+        self, at: int, address: bytes, account: bytes, line: SyslogLine, found: BlockFailures, block: SyslogBlock
+    ) -> None:
+        client = parse_address(address.decode("ascii"))
+        if client is not None:
+            name = account.decode("utf-8", "replace").lower()
+            needle = b": " + line.message + b"\n"
+            found.offer([Success(at, str(client), name, "smtp", b"", b"", block.path, needle)])
+
 
 def _parse(line: SyslogLine) -> SmtpLine:
     if line.program == SASLAUTHD:
@@ -83,4 +114,4 @@ def _should_be_told(line: SyslogLine) -> bool:
     """Whether a line begins as one about a login does, so that a release writes it in words not known here."""
     if line.program == SASLAUTHD:
         return line.message.startswith(b"auth_zimbra: ")
-    return is_smtpd(line.program) and line.message.startswith(b"warning: ")
+    return is_smtpd(line.program) and line.message.startswith(_WARNING)

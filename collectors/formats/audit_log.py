@@ -4,6 +4,8 @@
 sent stands inside the context or the message. A context is ``key=value;`` pairs in which values
 double their semicolons, so it ends at the first ``] security - `` after a single one, or at once when
 it is empty. What looks like an end before that was written by a client.
+
+A thread that serves HTTP ends in the URL, of which the client chooses the host: it is not over before the path.
 """
 
 import re
@@ -14,6 +16,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 _MARK = b"] security - "
+_BETWEEN = b"] ["  # a thread and a context
 _SEMICOLON = ord(";")
 FAILED = b"authentication failed for"
 
@@ -59,15 +62,15 @@ _TOLD = (
 # repetitions each of many broken lines would be searched to the end of the block; a group is never repeated
 # possessively, since Python 3.11.2 then goes on at the wrong place.
 _SORTED = re.compile(
-    rb"\d\d\d\d-.{19}INFO  \[(?![^]]{0,4096}/service/admin/)[^]]{0,4096}\] \[[^]]{0,4096}\](?<=[^;];\]) security - "
-    rb"(?:cmd=Auth; account=[^;]{0,4096}; protocol=([a-z0-9_]++);|cmd=(?!" + _TOLD + rb").*)\n"
+    rb"(\d\d\d\d-.{14}).{5}INFO  \[(?![^]]{0,4096}/service/admin/)[^]]{0,4096}\] \[([^]]{0,4096})\](?<=[^;];\]) "
+    rb"security - (?:cmd=Auth; account=([^;]{0,4096}); protocol=([a-z0-9_]++);|cmd=(?!" + _TOLD + rb").*)\n"
     rb"|((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} WARN  \[([^]]{0,4096})\] \["
     rb"(?:(?:a?name|mid)=[^];]{0,4096};){0,3}(?:ip=([0-9A-Fa-f:.]{0,64});(?!;))?(?:oip=([^];]{0,4096});(?!;))?([^]]{0,4096})"
     rb"\](?<=[^;];\]) security - cmd=Auth; account=([^];]{0,4096}); protocol=([a-z0-9_]{1,32}); "
     rb"error=authentication failed for \[[^]]{0,4096}\](?:, ([^]\n]*+)|;))\n"
     rb"|(.+)\n|\n"
 )
-_FIRST: Callable[[tuple[bytes, ...]], bytes] = itemgetter(0)
+_PROTOCOL: Callable[[tuple[bytes, ...]], bytes] = itemgetter(3)
 _ADDRESS = b"ip="
 _NOT_PLAIN = (b"",) * 8
 
@@ -78,10 +81,16 @@ context, account, protocol and reason, and of any other line nothing, eight time
 # 2013-04-24 00:23:23,118 WARN  [btpool0-1042] [ip=10.0.0.5;oip=203.0.113.9;] security - cmd=Auth; ...
 _HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]{4,5}) {1,2}\[")
 
+# mid=3;ip=10.0.0.5;oip=203.0.113.9; before the user agent
+_CUT_CONTEXT = re.compile(rb"(?:(?:a?name|mid)=[^;]{0,256};)*(?:ip=[^;]{0,64};(?!;))?(?:oip=[^;]{0,4096};(?!;))?")
+
 # cmd=Auth; account=bob@example.com; protocol=imap; error=authentication failed for [bob], invalid password;
 _CMD = re.compile(rb"cmd=([A-Za-z]{1,32});(?: account=([^;]*);)?(?: protocol=([a-z0-9_]{1,32});)?(.*)", re.DOTALL)
 # error=authentication failed for [bob], invalid password;
 _ERROR = re.compile(rb"(?: [A-Za-z]{1,32}=[^;]*;)*? error=authentication failed for \[(.*)", re.DOTALL)
+_ANY_ERROR = b" error=authentication failed for ["
+# cmd=AdminAuth; account=admin; error=authentication failed for [admin];
+_ADMIN_HEAD, _ADMIN_MIDDLE, _ADMIN_END = b"cmd=AdminAuth; account=", b";" + _ANY_ERROR, b"];"
 # error=account lockout due to too many failed logins;
 _LOCKOUT = b" error=account lockout due to"
 # error=recovery code mismatch - account lockout;
@@ -152,6 +161,24 @@ _DIRECTORY = re.compile(rb"\bLDAP|\bldap")
 _CUSTOM = re.compile(rb"handler .{0,256}for custom auth for domain ", re.DOTALL)
 
 
+class Sorted(NamedTuple):
+    """The lines of a block.
+
+    Attributes:
+        successes: Plain successes by protocol.
+        entries: All that is to be looked at, in order.
+        found: What each line was found to be.
+    """
+
+    successes: Counter[str]
+    entries: list[Entry]
+    found: list[tuple[bytes, ...]]
+
+    def logins(self) -> list[Entry]:
+        """Return stamp, context, account and protocol of each plain success."""
+        return [parts[:4] for parts in self.found if parts[3]]
+
+
 class Kind(Enum):
     """What an entry says about a login."""
 
@@ -161,6 +188,7 @@ class Kind(Enum):
     RECOVERY_USED = "recovery_used"
     RECOVERY_REFUSED = "recovery_refused"
     OPERATION = "operation"
+    DOUBTFUL = "doubtful"
     IGNORED = "ignored"
     UNREADABLE = "unreadable"
 
@@ -172,6 +200,8 @@ class AuditLine(NamedTuple):
         stamp: ``2024-03-02 10:20:31``, local time.
         level: Such as ``WARN``.
         imitated: Whether client text in it looks like the end of a context.
+        doubtful: Whether the message holds what could be the true context and message.
+        cut: Whether the reader may have cut the line.
     """
 
     stamp: bytes
@@ -180,6 +210,8 @@ class AuditLine(NamedTuple):
     context: bytes
     message: bytes
     imitated: bool
+    doubtful: bool = False
+    cut: bool = False
 
 
 class Login(NamedTuple):
@@ -203,40 +235,45 @@ class Login(NamedTuple):
     cause: str = ""
 
 
+_CUT = 65_000
+"""A line of so many bytes may have been longer; a client can make its user agent fill all of it."""
+
 _IGNORED = Login(Kind.IGNORED)
+_DOUBTFUL = Login(Kind.DOUBTFUL)
 _UNREADABLE = Login(Kind.UNREADABLE)
 
 
-def sort_audit_lines(data: bytes) -> tuple[Counter[str], list[Entry]]:
-    """Return the plain successes of whole lines by protocol, and all that is to be looked at, in order."""
+def sort_audit_lines(data: bytes) -> Sorted:
+    """Sort whole lines into plain successes, all that is to be looked at, and the rest."""
     found = _SORTED.findall(data)
     successes: Counter[str] = Counter()
     if len(found) != data.count(b"\n"):
         # Something broken in the middle was taken together with the line after it.
-        return successes, [(line, *_NOT_PLAIN) for line in data.split(b"\n") if line]
-    for protocol, times in Counter(map(_FIRST, found)).items():
+        return Sorted(successes, [(line, *_NOT_PLAIN) for line in data.split(b"\n") if line], [])
+    for protocol, times in Counter(map(_PROTOCOL, found)).items():
         if protocol:
             successes[PROTOCOL_NAMES.get(protocol, "other")] += times
     entries: list[Entry] = []
     for parts in found:
-        if parts[1]:
+        if parts[4]:
             # An address further on is the first of its kind or inside a value, which the slow way tells.
-            entries.append((parts[1], *_NOT_PLAIN) if _ADDRESS in parts[6] else parts[1:10])
-        elif parts[10]:
-            entries.append((parts[10], *_NOT_PLAIN))
-    return successes, entries
+            entries.append((parts[4], *_NOT_PLAIN) if _ADDRESS in parts[9] else parts[4:13])
+        elif parts[13]:
+            entries.append((parts[13], *_NOT_PLAIN))
+    return Sorted(successes, entries, found)
 
 
 def parse_audit_line(line: bytes) -> AuditLine | None:
-    """Take a line apart; None where it is not an entry of the security log."""
+    """Take a line apart; None where it is not an entry of the security log. One without an end has no message."""
     head = _HEAD.match(line)
     if head is None:
         return None
-    thread_end = line.find(b"] [", head.end())
+    thread_end = _thread_end(line, head.end())
     if thread_end < 0:
         return None
     start = thread_end + 3
-    imitated = False
+    thread, cut = line[head.end() : thread_end], len(line) >= _CUT
+    imitated = _MARK in thread
     end = line.find(_MARK, start)
     while end > start:
         run = end
@@ -247,16 +284,29 @@ def parse_audit_line(line: bytes) -> AuditLine | None:
         imitated = True
         end = line.find(_MARK, end + 1)
     if end < 0:
-        return None
+        known = _CUT_CONTEXT.match(line, start)
+        return AuditLine(head[1], head[2], thread, known[0], b"", imitated, cut=True) if cut and known else None
     message = line[end + len(_MARK) :]
     return AuditLine(
         stamp=head[1],
         level=head[2],
-        thread=line[head.end() : thread_end],
+        thread=thread,
         context=line[start:end],
         message=message,
         imitated=imitated or _MARK in message,
+        doubtful=_MARK in message[message.find(_BETWEEN) :] if _BETWEEN in message else False,
+        cut=cut,
     )
+
+
+def _thread_end(line: bytes, start: int) -> int:
+    """Return where the text of a thread ends that begins at ``start``; below 0 where it does not."""
+    end = line.find(_BETWEEN, start)
+    scheme = line.find(b"://", start, max(end, start))
+    if scheme < 0:
+        return end
+    path = line.find(b"/", scheme + len(b"://"))
+    return line.find(_BETWEEN, path) if path > end else end
 
 
 def parse_context(context: bytes) -> dict[bytes, bytes]:
@@ -306,6 +356,22 @@ def _split_name(text: bytes) -> tuple[bytes, bytes]:
 def parse_login(line: AuditLine) -> Login:
     """Return what an entry says about a login."""
     message = line.message
+    typed = _twice(message)
+    if typed is not None and line.level != b"INFO":
+        port, protocol_name = where(line.thread, b"AdminAuth", None)
+        return Login(Kind.FAILURE, b"AdminAuth", typed, protocol_name, port=port)
+    if line.doubtful and not message.startswith(_UNKNOWN):
+        return _DOUBTFUL if line.level != b"INFO" and FAILED in message else _IGNORED
+    login = _parse_login(line)
+    if line.cut and line.level == b"WARN" and login.kind in (Kind.IGNORED, Kind.UNREADABLE):
+        # Refusals are all that is written at this level.
+        port, protocol_name = where(line.thread, b"Auth", _protocol(line.thread))
+        return Login(Kind.FAILURE, b"Auth", b"", protocol_name, port=port)
+    return login
+
+
+def _parse_login(line: AuditLine) -> Login:
+    message = line.message
     match = _CMD.match(message)
     if match is None:
         return _parse_unknown_account(line)
@@ -317,7 +383,8 @@ def parse_login(line: AuditLine) -> Login:
         kind = Kind.UNREADABLE if line.level == b"INFO" else Kind.FAILURE
         name, reason = _split_name(failed[1])
         # What a client typed must not make its failures those of a directory that does not answer.
-        cause = directory_cause(reason) if b"]" not in name else ""
+        believed = b"]" not in name and command != b"AdminAuth"
+        cause = directory_cause(reason) if believed else ""
         return Login(kind, command, account or b"", protocol_name, classify_reason(reason), port, cause)
     if line.level == b"INFO" and (port or command.decode() in OPERATIONS) and command not in _COMMANDS - {_DELEGATE}:
         return Login(Kind.OPERATION, command, account or _object(rest), protocol_name, port=port)
@@ -329,6 +396,8 @@ def parse_login(line: AuditLine) -> Login:
         return Login(Kind.RECOVERY_REFUSED, command, account or b"", protocol_name, port=port)
     if rest.startswith(_RECOVERY_USED):
         return Login(Kind.RECOVERY_USED, command, account or b"", protocol_name, port=port)
+    if command in _COMMANDS and line.level != b"INFO" and _ANY_ERROR in rest:
+        return Login(Kind.FAILURE, command, b"", protocol_name, port=port)  # a semicolon in the name that was typed
     if FAILED in rest:
         return _UNREADABLE
     # An old release writes AdminAuth at INFO before it has looked at the password. Auth without a protocol
@@ -348,12 +417,24 @@ def _parse_unknown_account(line: AuditLine) -> Login:
     message = line.message
     if message.startswith(_UNKNOWN) and message.endswith(_UNKNOWN_END):
         typed = message[len(_UNKNOWN) : -len(_UNKNOWN_END)]
-        protocol = next((name.encode() for start, name in _THREADS if line.thread.startswith(start)), b"")
-        if not protocol and b"/service/soap" in line.thread:
-            protocol = b"soap"
-        port, protocol_name = where(line.thread, b"Auth", protocol)
+        port, protocol_name = where(line.thread, b"Auth", _protocol(line.thread))
         return Login(Kind.FAILURE, b"", typed, protocol_name, "no_account", port)
     return _UNREADABLE if FAILED in message and not message.startswith(b"Error occurred") else _IGNORED
+
+
+def _twice(message: bytes) -> bytes | None:
+    """Return the name in the refusal of an administrator, which stands in it twice, whatever it holds."""
+    if not (message.startswith(_ADMIN_HEAD) and message.endswith(_ADMIN_END)):
+        return None
+    twice = message[len(_ADMIN_HEAD) : -len(_ADMIN_END)]
+    name = twice[: (len(twice) - len(_ADMIN_MIDDLE)) // 2]
+    return name if twice == name + _ADMIN_MIDDLE + name else None
+
+
+def _protocol(thread: bytes) -> bytes:
+    """Return the protocol of a thread, as far as its name tells."""
+    told = next((name.encode() for start, name in _THREADS if thread.startswith(start)), b"")
+    return b"soap" if not told and b"/service/soap" in thread else told
 
 
 def where(thread: bytes, command: bytes, protocol: bytes | None) -> tuple[int, str]:

@@ -32,7 +32,7 @@ from zcs_exporter.contract import (
     Shortfall,
     Subscription,
 )
-from zcs_exporter.follow import feeds_of
+from zcs_exporter.feeds import feeds_of
 from zcs_exporter.syslog import log_host_names
 
 AUDIT = "/opt/zimbra/log/audit.log"
@@ -700,7 +700,7 @@ def test_an_attack_at_the_end_of_old_lines_is_told_after_an_hour_of_silence(
 
 def test_lines_that_are_over_never_come_into_the_windows_of_now(daemon: Daemon, manual: ManualClock) -> None:
     daemon.feed(AUDIT, *(audit(manual.now - 7200 + n) for n in range(100)), live=False)
-    assert {key for key in daemon.commit() if not key.startswith("past/")} == {"counters", "state"}
+    assert {key for key in daemon.commit() if not key.startswith("past/")} == {"counters", "state", "records"}
 
 
 def test_an_attack_of_the_past_read_across_a_restart_is_one_and_leaves_no_rows(
@@ -720,6 +720,16 @@ def test_an_attack_of_the_past_read_across_a_restart_is_one_and_leaves_no_rows(
     daemon.findings()
     daemon.commit()
     assert set(daemon.rows) == {"counters", "state"}
+
+
+def test_a_record_that_waits_is_told_after_a_restart(daemon: Daemon, manual: ManualClock) -> None:
+    daemon.feed(AUDIT, audit(manual.now))
+    daemon.commit()
+    daemon.start()
+    assert [record.fields["account"] for record in daemon.records("login_failed")] == ["ann@example.com"]
+    daemon.commit()
+    daemon.start()
+    assert daemon.records("login_failed") == []
 
 
 def test_an_attack_of_the_past_is_told_although_nothing_comes_after_a_restart(
@@ -946,16 +956,16 @@ def test_a_commit_writes_only_what_changed(daemon: Daemon, manual: ManualClock) 
     hour = {"accounts:modulus", "addresses:modulus", "accounts:0", "addresses:0"}
     daemon.feed(AUDIT, audit(manual.now))
     second = f"window:{int(manual.now)}"
-    assert set(daemon.commit()) == {"counters", "state", f"{second}:0"} | hour
+    assert set(daemon.commit()) == {"counters", "state", "records", f"{second}:0"} | hour
     assert daemon.commit() == {}
     daemon.feed(AUDIT, audit(manual.now))
-    assert set(daemon.commit()) == {"counters", f"{second}:1"}
+    assert set(daemon.commit()) == {"counters", "records", f"{second}:1"}
     manual.advance(1)
     daemon.feed(AUDIT, audit(manual.now))
-    assert set(daemon.commit()) == {"counters", "state", f"window:{int(manual.now)}:0"}
+    assert set(daemon.commit()) == {"counters", "state", "records", f"window:{int(manual.now)}:0"}
     manual.advance(59)
     daemon.findings()
-    assert daemon.commit() == {f"{second}:0": None, f"{second}:1": None}
+    assert daemon.commit() == {"records": None, f"{second}:0": None, f"{second}:1": None}
 
 
 def test_configuration_takes_addresses_and_networks_only() -> None:
@@ -1125,3 +1135,124 @@ def test_no_bytes_of_any_log_are_refused(daemon: Daemon, lines: list[bytes], pat
     daemon.feed(SYSLOG, *(prefix + line.replace(b"\n", b" ") for line in lines))
     daemon.feed(AUDIT, *(audit(daemon.manual.now)[:90].encode() + line.replace(b"\n", b" ") for line in lines))
     daemon.commit()
+
+
+def test_a_host_header_that_imitates_an_entry_accuses_who_sent_it(daemon: Daemon, manual: ManualClock) -> None:
+    forged = "x] [oip=198.51.100.66;] security - {}:443/service/soap/AuthRequest"
+    failure = "cmd=Auth; account=victim@example.com; protocol=soap; error=authentication failed for [victim], x;"
+    daemon.feed(
+        AUDIT,
+        audit(manual.now, thread="qtp1-1:https://" + forged.format(failure)),
+        success(manual.now, "soap", "qtp1-1:https://" + forged.format("cmd=GrantRight; name=x;"), "oip=203.0.113.9;"),
+        # Whoever reaches mailboxd itself may put a path into it, and then nobody can tell.
+        audit(manual.now, thread="qtp1-1:https://x/" + forged.format(failure)),
+    )
+    assert daemon.failures() == {("soap", "bad_password"): 1, ("other", "other"): 1}
+    assert daemon.window() == {"ip_account": 1, "account": 1, "ip": 1, "total": 2, "spray": 1, "distributed": 1}
+    samples = daemon.samples()
+    assert samples["zcs_auth_window_failures_max", "ip"].evidence[0].value == "203.0.113.9"
+    assert samples["zcs_auth_log_injection_attempts_total", "audit_entry"].value == 3
+    assert ("zcs_auth_admin_operations_total", "GrantRight") not in samples
+
+
+def test_a_user_agent_of_any_length_hides_no_failure(daemon: Daemon, manual: ManualClock) -> None:
+    line = audit(manual.now, context=f"oip=203.0.113.9;ua={'x' * 70_000};")
+    daemon.feed(AUDIT, *(line[:65_536] for _ in range(20)))
+    assert daemon.failures() == {("soap", "other"): 20}
+    assert daemon.window()["ip"] == 20
+
+
+@pytest.mark.parametrize("behind", [0, 5, 600])
+@pytest.mark.parametrize("first", [AUDIT, MAILBOX])
+def test_an_unknown_administrator_of_an_old_release_is_one_failure(
+    daemon: Daemon, manual: ManualClock, first: str, behind: int
+) -> None:
+    now = manual.now
+    context = "ip=203.0.113.9;"
+    name = "Nobody@example.com"
+    lines = {
+        AUDIT: [audit(now + n, name, context, thread=ADMIN, cmd="AdminAuth", protocol="", reason="") for n in (0, 8)],
+        MAILBOX: [mailbox(now + n, "SoapEngine", UNKNOWN_SOAP, context, ADMIN) for n in (0, 8)],
+    }
+    second = MAILBOX if first == AUDIT else AUDIT
+    manual.advance(8)
+    daemon.feed(first, *lines[first])
+    manual.advance(behind)
+    daemon.feed(second, *lines[second])
+    assert sum(daemon.failures().values()) == 2
+    # New releases write it to mailbox.log only, and tell of who is no administrator in audit.log only.
+    daemon.feed(MAILBOX, lines[MAILBOX][0])
+    daemon.feed(AUDIT, lines[AUDIT][0].replace(name, "ann@example.com"))
+    assert sum(daemon.failures().values()) == 4
+
+
+@pytest.mark.parametrize("iso", [False, True])
+def test_one_bad_login_in_every_log_at_once_is_one_failure(daemon: Daemon, manual: ManualClock, iso: bool) -> None:
+    now = manual.now
+    moment = stamp(now).replace("-", "/")
+    proxied = "ip=10.0.0.10;oip=203.0.113.9;via=10.0.0.10(nginx/1.20.0);"
+    daemon.feed(
+        NGINX,
+        f'{moment} [error] 2101#0: *8813 upstream sent invalid response: "2 NO LOGIN failed" while reading response '
+        'from upstream, client: 203.0.113.9:40112, server: 0.0.0.0:993, login: "ann@example.com", upstream: 10.0.0.10',
+        f"{moment} [error] 2101#0: *8814 An error occurred in mail zmauth: user not found:nobody@example.com while in "
+        'http auth state, client: 203.0.113.9:40113, server: 0.0.0.0:993, login: "nobody@example.com"',
+    )
+    daemon.feed(
+        MAILBOX,
+        mailbox(now, "imap", "authentication failed for [ann@example.com] (invalid password)", proxied, "ImapServer-7"),
+        mailbox(
+            now,
+            "account",
+            "Error occurred during authentication: authentication failed for [ann@example.com]. Reason: "
+            "invalid password.",
+            proxied,
+            "ImapServer-7",
+        ),
+        mailbox(now, "SoapEngine", UNKNOWN_SOAP.replace("nobody@example.com", "eve"), thread=SASL),
+    )
+    daemon.feed(
+        AUDIT,
+        audit(now, context=proxied, protocol="imap", thread="ImapServer-7"),
+        f"{stamp(now)},001 INFO  [qtp1-9:http://10.0.0.10:7072/service/extension/nginx-lookup] [] security - "
+        "Error occurred during authentication: account not found for [nobody@example.com]. oip=203.0.113.9",
+        audit(now, "eve", "oip=203.0.113.5;oport=51288;", thread=SASL),
+    )
+    daemon.feed(
+        SYSLOG,
+        *smtp(now)
+        if not iso
+        else (line.replace(line[:15], datetime.fromtimestamp(now).astimezone().isoformat(), 1) for line in smtp(now)),
+    )
+    assert daemon.failures() == {("imap", "bad_password"): 1, ("imap", "no_account"): 1, ("smtp", "other"): 1}
+
+
+def test_a_server_of_the_cluster_behind_everything_is_a_proxy_that_zcs_does_not_trust(
+    zimbra: FakeHost, manual: ManualClock
+) -> None:
+    lines = [audit(manual.now, f"u{n % 9}@example.com", "ip=198.51.100.5;") for n in range(60)]
+    for config, untrusted in (({}, 0), ({"cluster_servers": ["198.51.100.5"]}, 1)):
+        daemon = Daemon(zimbra, manual, AuthConfig.model_validate(config))
+        daemon.feed(AUDIT, *lines)
+        assert daemon.values()["zcs_auth_proxies_untrusted",] == untrusted
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_guessed_password_that_sends_mail_is_told(
+    daemon: Daemon, manual: ManualClock, catalogue: Catalogue, live: bool
+) -> None:
+    daemon.collector.take_thresholds(thresholds(catalogue))
+    at = manual.now if live else manual.now - 86_400
+    for _ in range(20):
+        daemon.feed(SYSLOG, *smtp(at, "eve@example.com", "203.0.113.5"), live=live)
+    sent = "3F2A81C0E5D: client=host.example.net[203.0.113.5], sasl_method=PLAIN, sasl_username=Eve@example.com"
+    daemon.feed(SYSLOG, syslog(at, "postfix/submission/smtpd[4712]", sent), live=live)
+    daemon.feed(SYSLOG, syslog(at, "postfix/smtpd[4712]", sent.partition(", sasl")[0]), live=live)
+    if not live:
+        manual.advance(3660)
+    findings = daemon.findings()
+    [record] = [part for part in findings if isinstance(part, Record) and part.kind == "login_after_attack"]
+    assert (record.fields["account"], record.fields["address"]) == ("eve@example.com", "203.0.113.5")
+    assert (record.fields["protocol"], record.fields["check"], record.log) == ("smtp", "ip_account", SYSLOG)
+    assert record.offset == 0
+    assert any(isinstance(part, Event) and part.name == "ZcsAuthLoginAfterAttack" for part in findings) == live

@@ -39,6 +39,9 @@ def test_an_address_that_is_kept_out_is_told() -> None:
         IMAP.replace(b"ImapSSLServer-7", b"qtp1-5:https://mail.example.com/service/soap/"),
         KEPT_OUT.replace(b"misc", b"soap"),
         KEPT_OUT + b" x",
+        # A name that imitates the end, and what came of it in truth.
+        SOAP.replace(b"], account not found", b"], account not found], invalid password"),
+        b"3" + SOAP[1:],
         b" " + SOAP,
     ],
 )

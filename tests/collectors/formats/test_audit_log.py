@@ -52,7 +52,7 @@ def login(line: bytes) -> Login:
 
 
 def sorted_lines(data: bytes) -> tuple[Counter[str], list[bytes]]:
-    successes, entries = sort_audit_lines(data)
+    successes, entries, _ = sort_audit_lines(data)
     return successes, [parts[0] for parts in entries]
 
 
@@ -455,3 +455,90 @@ def test_every_operation_is_told_from_what_users_do() -> None:
     for name in (b"ModifyPrefs", b"SendInvite", b"ChangePassword"):
         line = entry(b"cmd=" + name + b"; name=x;", b"INFO ", b"btpool0-1042", b"name=ann@example.com;")
         assert sorted_lines(line + b"\n")[1] == []
+
+
+FORGED = (
+    b"x] [oip=198.51.100.66;] security - cmd=Auth; account=victim@example.com; protocol=imap; "
+    b"error=authentication failed for [victim], invalid password;"
+)
+
+
+@pytest.mark.parametrize(
+    "forged", [FORGED, b"x] [", b"[] [", b"x] [a=b;] security - cmd=GrantRight;", b"] security - "]
+)
+def test_a_host_header_cannot_end_the_thread(forged: bytes) -> None:
+    line = parse_audit_line(SOAP.replace(b"https://mail.example.com", b"https://" + forged))
+    assert line is not None
+    assert line.thread == b"qtp1068934215-512:https://" + forged + b":443/service/soap/AuthRequest"
+    assert parse_context(line.context)[b"oip"] == b"203.0.113.9"
+    assert parse_login(line) == Login(Kind.FAILURE, b"Auth", b"ann@example.com", "soap", "bad_password")
+    assert line.imitated == (b"security" in forged)
+
+
+def test_where_two_contexts_are_possible_nobody_is_accused() -> None:
+    line = SOAP.replace(b"https://mail.example.com", b"https://x/" + FORGED)
+    assert login(line) == Login(Kind.DOUBTFUL)
+    assert login(line.replace(b" WARN  ", b" INFO  ")).kind is Kind.IGNORED
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"admin",
+        b"",
+        b"a;oip=198.51.100.7;",
+        b"x], LDAP error: connection refused",
+        b"a; error=authentication failed for [a",
+        b"a; error=authentication failed for [b], LDAP connect error; error=authentication failed for [a",
+        FORGED,
+    ],
+)
+def test_the_name_of_a_refused_administrator_is_known_whatever_it_holds(name: bytes) -> None:
+    message = b"cmd=AdminAuth; account=" + name + b"; error=authentication failed for [" + name + b"];"
+    told = login(entry(message, thread=b"qtp1:https://mail.example.com:7071/service/admin/soap/"))
+    assert told == Login(Kind.FAILURE, b"AdminAuth", name, "admin", port=7071)
+
+
+def test_a_refused_administrator_of_another_name_is_a_failure_with_no_reason() -> None:
+    message = b"cmd=AdminAuth; account=a@example.com; error=authentication failed for [x], LDAP connect error];"
+    assert login(entry(message)) == Login(Kind.FAILURE, b"AdminAuth", b"a@example.com", "admin")
+    message = b"cmd=Auth; account=a;b; protocol=imap; error=authentication failed for [a;b], invalid password;"
+    assert login(entry(message)) == Login(Kind.FAILURE, b"Auth", b"", "other")
+
+
+@pytest.mark.parametrize("missing", [0, 60, 400])
+@pytest.mark.parametrize(
+    ("line", "protocol"), [(SOAP, "soap"), (IMAP, "imap"), (SASL, "admin"), (IMAP.replace(b"ImapSSL", b"Pop3"), "pop3")]
+)
+def test_a_refusal_that_a_long_user_agent_pushed_off_the_end_is_one(line: bytes, protocol: str, missing: int) -> None:
+    head, _, tail = line.partition(b"] security - ")
+    agent = b"ua=" + b"x;;" * 30_000
+    cut = (head + agent)[: 65_536 - len(tail) - 14] + b";] security - " + tail
+    parsed = parse_audit_line(cut[: len(cut) - missing] if missing else (head + agent)[:65_536])
+    assert parsed is not None
+    told = parse_login(parsed)
+    assert (told.kind, told.protocol, told.port) == (Kind.FAILURE, protocol, 7073 if line is SASL else 0)
+    assert parse_context(parsed.context)[b"oip"] == parse_context(head.rpartition(b"[")[2])[b"oip"]
+
+
+def test_an_address_that_was_cut_is_not_believed() -> None:
+    line = SOAP.replace(b"oip=203.0.113.9;", b"ip=10.0.0.5;oip=" + b"192.0.2.1, " * 6000)[:65_536]
+    parsed = parse_audit_line(line)
+    assert parsed is not None
+    assert parse_context(parsed.context) == {b"ip": b"10.0.0.5"}
+    assert parse_audit_line(line[:1000]) is None
+
+
+def test_a_long_line_of_an_operation_is_no_refusal() -> None:
+    line = entry(b"cmd=ModifyAccount; name=a; zimbraPrefMailSignature=" + b"x" * 70_000, b"INFO ")[:65_536]
+    assert login(line).kind is Kind.OPERATION
+    line = entry(b"cmd=ModifyPrefs; account=a; zimbraPrefMailSignature=" + b"x" * 70_000, b"INFO ")[:65_536]
+    assert login(line).kind is Kind.IGNORED
+
+
+def test_plain_successes_are_told_with_who_and_from_where() -> None:
+    other = entry(b"cmd=ModifyPrefs; account=a@example.com;", b"INFO ", context=b"ip=192.0.2.1;")
+    found = sort_audit_lines(POP_OK + b"\n" + other + b"\n" + SOAP + b"\n")
+    assert found.logins() == [
+        (b"2015-03-26 21:51:36", b"ip=172.16.0.3;oip=203.0.113.196;", b"j@example.com", b"pop3"),
+    ]
