@@ -34,54 +34,54 @@ class LogTime:
         self.previous: int | None = None
         self._zone = zone
         self._minutes: dict[bytes, Folds | None] = {}
-        self._hour = 0
+        self._hours: dict[bytes, int | None] = {}
+        # The hour of the reader's clock for which these hold.
+        self._since = self._until = 0
 
     def local(self, stamp: bytes, now: float) -> int | None:
         """Return the time of ``2024-03-02 10:20:33``, with any separators; None if there is no such time."""
-        return self._finish(self._folds(stamp[:16], now), stamp[17:19], now)
+        return self._at(stamp[:16], stamp[17:19], now)
 
     def offset(self, stamp: bytes, offset: bytes, now: float) -> int | None:
         """Return the time of ``2024-03-02T10:20:33`` at an offset such as ``+01:00`` or ``Z``."""
-        return self._finish(self._folds(stamp[:16] + offset, now), stamp[17:19], now)
+        return self._at(stamp[:16] + offset, stamp[17:19], now)
 
     def yearless(self, stamp: bytes, now: float) -> int | None:
         """Return the time of ``Mar  2 10:20:33``; None if no year nearby has it."""
-        return self._finish(self._folds(stamp[:12], now), stamp[13:15], now)
+        return self._at(stamp[:12], stamp[13:15], now)
 
     def steady(self, first: int, last: int) -> bool:
         """Whether the zone keeps its distance from UTC all around these times, so that no hour is in doubt."""
         around = (first - 2 * _HOUR, first, last, last + 2 * _HOUR)
         return len({datetime.fromtimestamp(at, self._zone).astimezone(self._zone).utcoffset() for at in around}) == 1
 
-    def _finish(self, folds: Folds | None, second: bytes, now: float) -> int | None:
+    def _at(self, minute: bytes, second: bytes, now: float) -> int | None:
+        if not self._since <= now < self._until or minute not in self._minutes:
+            self._learn(minute, now)
+        folds = self._minutes[minute]
         if folds is None:
             return None
         seconds = int(second)
         if seconds > 60:  # 60 is a leap second
             return None
-        first, again = folds[0] + seconds, folds[1] + seconds
-        if first != again:
+        at, again = folds
+        if at != again:
             near = now if self.previous is None else self.previous
-            first = min(first, again, key=lambda at: abs(at - near))
-        self.previous = first
-        return first
+            at = min(at, again, key=lambda fold: abs(fold + seconds - near))
+        self.previous = at = at + seconds
+        return at
 
-    def _folds(self, minute: bytes, now: float) -> Folds | None:
-        hour = int(now) // _HOUR
-        if hour != self._hour or len(self._minutes) >= _CACHED_MINUTES:
+    def _learn(self, minute: bytes, now: float) -> None:
+        if not self._since <= now < self._until or len(self._minutes) >= _CACHED_MINUTES:
             # The year of a stamp without one depends on the time of day it is read.
             self._minutes.clear()
-            self._hour = hour
+            self._hours.clear()
+            self._since = int(now) // _HOUR * _HOUR
+            self._until = self._since + _HOUR
         try:
-            return self._minutes[minute]
-        except KeyError:
-            pass
-        try:
-            folds = self._convert(minute, now)
+            self._minutes[minute] = self._convert(minute, now)
         except (ValueError, OverflowError, OSError, KeyError):
-            folds = None
-        self._minutes[minute] = folds
-        return folds
+            self._minutes[minute] = None
 
     def _convert(self, minute: bytes, now: float) -> Folds | None:
         if len(minute) == 12:
@@ -90,23 +90,36 @@ class LogTime:
         if len(minute) > 16:
             aware = datetime.fromisoformat(minute.decode("ascii"))
             return int(aware.timestamp()), int(aware.timestamp())
-        year, month, day = int(minute[:4]), int(minute[5:7]), int(minute[8:10])
-        return self._both(year, month, day, int(minute[11:13]), int(minute[14:16]))
+        shown, minutes = minute[:13], int(minute[14:16])
+        begin = self._hours[shown] if shown in self._hours else self._even_hour(shown)
+        if begin is not None and 0 <= minutes < 60:
+            return begin + 60 * minutes, begin + 60 * minutes
+        return self._both(*_parts(shown), minutes)
+
+    def _even_hour(self, hour: bytes) -> int | None:
+        """Return when an hour begins in which every minute comes once and after the one before; None for another."""
+        first, last = self._both(*_parts(hour), 0), self._both(*_parts(hour), 59)
+        even = first[0] == first[1] and last[0] == last[1] == first[0] + 59 * 60
+        self._hours[hour] = first[0] if even else None
+        return self._hours[hour]
 
     def _nearest_year(self, month: int, day: int, hour: int, minute: int, now: float) -> Folds | None:
         this_year = datetime.fromtimestamp(now, UTC).year
-        best: Folds | None = None
         for year in range(this_year + 1, this_year - _YEARS_BACK - 1, -1):
             try:
                 folds = self._both(year, month, day, hour, minute)
             except ValueError:
                 continue  # 29 February
-            if folds[0] <= now + _DAY and (best is None or abs(folds[0] - now) < abs(best[0] - now)):
-                best = folds
-        return best
+            if folds[0] <= now + _DAY:
+                return folds
+        return None
 
     def _both(self, year: int, month: int, day: int, hour: int, minute: int) -> Folds:
         first = int(datetime(year, month, day, hour, minute, tzinfo=self._zone).timestamp())
         again = int(datetime(year, month, day, hour, minute, tzinfo=self._zone, fold=1).timestamp())
         # In a skipped hour the second reading lies before the first, which is the one that goes forward.
         return first, max(first, again)
+
+
+def _parts(hour: bytes) -> tuple[int, int, int, int]:
+    return int(hour[:4]), int(hour[5:7]), int(hour[8:10]), int(hour[11:13])

@@ -7,7 +7,7 @@ on in a line, is never taken. Splitting every line costs half a microsecond; a l
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 
 from zcs_exporter.contract import (
@@ -68,13 +68,12 @@ def strangers_at_the_end(data: bytes, names: Collection[bytes]) -> CollectError 
     return only_strangers(names, list(seen)[:_MOST_NAMED], "among its last lines")
 
 
-def _lines_of(names: Collection[bytes]) -> re.Pattern[bytes]:
-    return re.compile(rb"\n" + STAMP + rb" " + _any_of(names) + rb" ")
-
-
-def _any_of(names: Collection[bytes]) -> bytes:
+def _lines_of(names: Collection[bytes] | None) -> re.Pattern[bytes]:
+    """Return what the lines of the host called ``names`` begin with, None for any, after the newline before."""
     # Without a name no line is ours: a pattern that nothing matches.
-    return rb"(?i:" + (b"|".join(map(re.escape, sorted(names))) or rb"(?!)") + rb")"
+    known = b"|".join(map(re.escape, sorted(names or ()))) or rb"(?!)"
+    host = HOST if names is None else rb"(?i:" + known + rb")"
+    return re.compile(rb"\n(" + STAMP + rb") " + host + rb" ")
 
 
 class SyslogReader:
@@ -114,12 +113,10 @@ class SyslogReader:
         if names and frozenset(names) == self.names:
             return
         self.names = frozenset(names or ())
-        own = HOST if names is None else _any_of(names)
-        start = rb"\n(" + STAMP + rb") " + own + rb" "
+        self._own = _lines_of(names)
         message = rb"(?:\[(" + PID + rb")\])?: ([^\n]*)"
-        self._wished = re.compile(start + rb"(" + _programs(self._subscriptions) + rb")" + message)
-        self._own = re.compile(start)
-        self._any = re.compile(start + rb"(" + PROGRAM + rb")" + message)
+        self._wished = re.compile(self._own.pattern + rb"(" + _programs(self._subscriptions) + rb")" + message)
+        self._any = re.compile(self._own.pattern + rb"(" + PROGRAM + rb")" + message)
 
     def feed(self, block: LogBlock) -> None:
         """Hand the lines of a block to those who wish them."""
@@ -129,22 +126,27 @@ class SyslogReader:
         self._note_hosts(data, found)
         if not found:
             return
-        shares: list[list[SyslogLine]] = [[] for _ in self._subscriptions]
         now = self._clock.wall()
-        takers = self._takers
         last, at = b"", None
         new_line = tuple.__new__  # as SyslogLine does, at half the cost
+        shares: list[list[SyslogLine]] = [[] for _ in self._subscriptions]
+        takers: dict[bytes, list[Callable[[SyslogLine], None]]] = {}
         for stamp, program, pid, message in found:
             if stamp != last:
                 last, at = stamp, stamp_time(stamp, self._time, now)
             line = new_line(SyslogLine, (at, program, pid, message))
-            for index in takers.get(program) or self._find_takers(program):
-                shares[index].append(line)
+            try:
+                takes = takers[program]
+            except KeyError:
+                takes = takers[program] = [shares[index].append for index in self._takers_of(program)]
+            for take in takes:
+                take(line)
         for wish, lines in zip(self._subscriptions, shares, strict=True):
             if lines:
-                wish.feed(SyslogBlock(block.path, lines, block.live, block))
+                wish.feed(SyslogBlock(block.path, lines, block.live, block, self._own))
 
     def _feed_by_text(self, data: bytes, block: LogBlock) -> None:
+        now = self._clock.wall()
         for wish in self._by_text:
             lines = []
             for start in line_starts(data, wish.texts):
@@ -153,17 +155,19 @@ class SyslogReader:
                 if match is not None and any(text in match[4] for text in wish.texts):
                     stamp, program, pid, message = match.groups()
                     previous = self._time.previous
-                    at = stamp_time(stamp, self._time, self._clock.wall())
+                    at = stamp_time(stamp, self._time, now)
                     lines.append(SyslogLine(at, program, pid or b"", message))
                     self._time.previous = previous  # these lines are not all, and come before the others
             if lines:
-                wish.feed(SyslogBlock(block.path, lines, block.live, block))
+                wish.feed(SyslogBlock(block.path, lines, block.live, block, self._own))
 
-    def _find_takers(self, program: bytes) -> tuple[int, ...]:
-        if len(self._takers) >= _KNOWN_PROGRAMS:
-            self._takers.clear()
-        indexes = {index for index, pattern in self._programs if pattern.fullmatch(program)}
-        found = self._takers[program] = tuple(sorted(indexes))
+    def _takers_of(self, program: bytes) -> tuple[int, ...]:
+        found = self._takers.get(program)
+        if found is None:
+            if len(self._takers) >= _KNOWN_PROGRAMS:
+                self._takers.clear()
+            indexes = {index for index, pattern in self._programs if pattern.fullmatch(program)}
+            found = self._takers[program] = tuple(sorted(indexes))
         return found
 
     def _note_hosts(self, data: bytes, found: Sequence[object]) -> None:

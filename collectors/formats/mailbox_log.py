@@ -9,33 +9,56 @@ Source: the appenders of ZCS's log4j.properties, pattern ``%d %-5p [%t] [%z] %c{
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import NamedTuple
 
-# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] imap - SELECT elapsed=3
-_START = rb"\n[12]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:TRACE|DEBUG|INFO |WARN |ERROR|FATAL) \["
-_ENTRY = re.compile(_START)
+from zcs_exporter.contract import LogBlock
 
-# Finds the newline before each line that somebody must look at, at the speed of memory: every line but those that
-# surely are an entry at INFO or below of a thread that tells nothing. The threads that do are LmtpServer-1, where
-# a message is refused, and main, Thread-1 and JettyShutdownThread, where mailboxd starts and stops. The newline
-# alone before the lookaheads lets the search leap from line to line, and two of them, the first of which settles
-# most lines, are faster than one with a choice; without limits, broken lines cost their square.
-_QUIET = rb"2(?s:.{23})[IDT](?s:......)"
-_TOLD = re.compile(
-    rb"\n(?!" + _QUIET + rb"[^JLmT])"
-    rb"(?!" + _QUIET + rb"L[^]]{0,99}\] \[[^]]{0,512}\] (?:[^l]|lmtp - D))"
+# 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] imap - SELECT elapsed=3
+_HEADER = rb"[12]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:TRACE|DEBUG|INFO |WARN |ERROR|FATAL) \["
+_START = re.compile(_HEADER)
+_ENTRY = re.compile(rb"\n" + _HEADER)
+
+# Lines by whose end a reader knows them; they may be entries that are quiet otherwise.
+# ... [qtp1-5] [] SoapEngine - handler exception: authentication failed for [nobody@example.com], account not found
+# ... [ImapServer-7] [] account - authentication failed for nobody (no such account)
+# ... [qtp1-5] [] misc - Access from IP 203.0.113.9 suspended, for repeated failed login.
+# ... [LmtpServer] [] TcpServer/7025 - Starting accept loop: 1 core threads, 20 max threads.
+# ... [LmtpServer] [] TcpServer/7025 - Thread pool is 95% utilized.  19 out of 20 threads in use.
+_ENDINGS = (
+    rb"account not found",
+    rb"such account\)",
+    rb"failed login",
+    rb"failed login\.",
+    rb"max threads\.",
+    rb"threads in use\.",
 )
+_LAST_CHARACTERS = b".)dn"
+_ENDED = re.compile(rb"\n(?:" + b"|".join(rb"(?<=" + ending + rb"\n)" for ending in _ENDINGS) + rb")")
+
+# Finds the newline before each line that somebody must look at: every line but those that surely are an entry at INFO
+# or below of a thread that tells nothing, and after one with such an end. The threads that tell are LmtpServer-1,
+# where a message is refused, and main, Thread-1 and JettyShutdownThread, where mailboxd starts and stops. The newline
+# alone before the lookaheads lets the search leap from line to line. The first of them settles most lines, by the last
+# character before the newline and a few after it, faster than one with a choice; without limits, broken lines cost
+# their square.
+_QUIET = rb"2(?s:.{23}+)[IDT](?s:.{6}+)"
+_LMTP = rb"L[^]]{0,99}+\] \[[^]]{0,512}+\] (?:[^l]|lmtp - D)"
+_TOLD = re.compile(
+    rb"\n(?!(?<![" + _LAST_CHARACTERS + rb"]\n)" + _QUIET + rb"[^JLmT])"
+    rb"(?!" + b"".join(rb"(?<!" + ending + rb"\n)" for ending in _ENDINGS) + _QUIET + rb"(?:[^JLmT]|" + _LMTP + rb"))"
+)
+_LOUD = re.compile(rb"(?!" + _QUIET + rb"(?:[^JLmT]|" + _LMTP + rb"))")
 
 # mailbox, SoapEngine, and TcpServer/7025, which has its port in its name
 _NAME = rb"[A-Za-z_$][\w.$/-]{0,63}"
 # 2024-03-02 10:25:11,402 FATAL [qtp1-733:https://h:443/service/soap/] [name=ann@example.com;mid=12;] system - text
 # A line with nothing in it that could be read in two ways.
 _PLAIN = re.compile(
-    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (TRACE|DEBUG|INFO |WARN |ERROR|FATAL) "
+    rb"([12]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (TRACE|DEBUG|INFO |WARN |ERROR|FATAL) "
     rb"\[([^]]*)\] \[((?:[^]]*;)?)\](?<!;;\]) (" + _NAME + rb") - "
 )
-_HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (TRACE|DEBUG|INFO |WARN |ERROR|FATAL) \[")
+_HEAD = re.compile(rb"([12]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} (TRACE|DEBUG|INFO |WARN |ERROR|FATAL) \[")
 _COMPONENT = re.compile(rb"\] (" + _NAME + rb") - ")
 _SEMICOLON = ord(";")
 
@@ -114,34 +137,75 @@ class MailboxLine(NamedTuple):
     imitated: bool
 
 
-def stretches(block: bytes) -> Iterator[Stretch]:
-    """Yield the entries of whole lines that tell something, and those that have lines after their first.
+class Gist(NamedTuple):
+    """What of a block somebody must look at.
 
-    Entries at WARN and above are always among them.
+    Attributes:
+        stretches: The entries that tell something, and those that have lines after their first. Entries at WARN and
+            above are always among them.
+        ended: Where the lines start in the block by whose end a reader knows them: of a name that no account has, an
+            address kept out, or the limit of a server's threads.
     """
-    data = b"\n" + block
+
+    stretches: Sequence[Stretch]
+    ended: Sequence[int]
+
+
+def gist_of(block: LogBlock) -> Gist:
+    """Return the gist of a block, found by the first of its readers."""
+    found = block.found.get("mailbox_log")
+    if not isinstance(found, Gist):
+        found = block.found["mailbox_log"] = find_gist(block.data)
+    return found
+
+
+def find_gist(data: bytes) -> Gist:
+    """Return the gist of whole lines."""
+    stretches: list[Stretch] = []
+    ended: list[int] = []
     last = len(data) - 1
-    position = 0
-    while (found := _TOLD.search(data, position)) is not None and found.start() < last:
-        start = _entry_of(data, position, found.start())
-        following = _ENTRY.search(data, found.end())
+    floor = 0  # where the entry starts that was found last to follow another
+    line = 0 if _LOUD.match(data) else _next_told(data, 0, ended)
+    while line <= last:
+        start = _entry_of(data, floor, line)
+        following = _ENTRY.search(data, line)
         stop = last if following is None else following.start()
         if start is None:
-            yield Stretch(None, b"", data[position:stop], following is not None)
+            stretches.append(Stretch(None, b"", b"\n" + data[:stop], following is not None))
         else:
-            end = data.find(b"\n", start + 1)
-            yield Stretch(start, data[start + 1 : end], data[end:stop], following is not None)
-        if following is None:
-            return
-        position = stop
+            end = data.find(b"\n", start)
+            stretches.append(Stretch(start, data[start:end], data[end:stop], following is not None))
+            # An end before that was found already, and that of the last line before the next entry is found with that.
+            if line <= end < stop and _has_end(data, end):
+                ended.append(start)
+        floor = stop + 1
+        line = _next_told(data, stop, ended)
+    return Gist(stretches, ended)
+
+
+def _next_told(data: bytes, position: int, ended: list[int]) -> int:
+    """Return where the next line starts that is loud itself, or the end; note the lines before that have an end."""
+    while (found := _TOLD.search(data, position)) is not None:
+        newline = found.start()
+        position = newline + 1
+        if not _has_end(data, newline):
+            return position
+        ended.append(data.rfind(b"\n", 0, newline) + 1)
+        if _LOUD.match(data, position):
+            return position
+    return len(data)
+
+
+def _has_end(data: bytes, newline: int) -> bool:
+    return data[newline - 1] in _LAST_CHARACTERS and _ENDED.match(data, newline) is not None
 
 
 def _entry_of(data: bytes, floor: int, line: int) -> int | None:
-    """Return the newline before the entry that a line belongs to; None if the entry is in an earlier block."""
-    while _ENTRY.match(data, line) is None:
+    """Return where the entry starts that a line belongs to; None if that is in an earlier block."""
+    while _START.match(data, line) is None:
         if line <= floor:
             return None
-        line = data.rfind(b"\n", floor, line)
+        line = max(floor, data.rfind(b"\n", floor, line - 1) + 1)
     return line
 
 

@@ -16,6 +16,7 @@ from collectors.formats.mailbox_log import (
     MailboxLine,
     account_of,
     component_label,
+    gist_of,
     last_cause,
     last_entry,
     memory_kind,
@@ -23,7 +24,6 @@ from collectors.formats.mailbox_log import (
     parse_context,
     parse_mailbox_line,
     started_version,
-    stretches,
     thread_pool,
     thrown_class,
 )
@@ -31,7 +31,6 @@ from collectors.logs import mailbox_metrics as metric
 from collectors.logs.entry import Entry, JavaLog
 from collectors.logs.part import EVENTS, OTHERS, Signals, Window
 from collectors.logs.signatures import mask
-from collectors.logs.told import Told
 from zcs_exporter.contract import (
     Clock,
     Evidence,
@@ -46,6 +45,7 @@ from zcs_exporter.contract import (
 )
 from zcs_exporter.hostio import Host
 from zcs_exporter.log_time import LogTime
+from zcs_exporter.record_queue import RecordQueue
 from zcs_exporter.text import one_line
 
 LOGS = ("log/mailbox.log", "log/imapd.log", "log/sync.log", "log/ews.log")
@@ -85,7 +85,7 @@ class MailboxPart:
         self._console = host.zcs.path(CONSOLE)
         self._console_time = LogTime()
         self._signals = Signals()
-        self._told = Told()
+        self._told = RecordQueue(merging=True)
         self._fatal = Window(_FATAL_SECONDS)
         self._corrupt = Window(_CORRUPT_SECONDS, grain=20)
         self._debug = Window(_DEBUG_SECONDS, grain=300)
@@ -132,7 +132,7 @@ class MailboxPart:
     def findings(self) -> Iterator[Record]:
         """Yield the records since the last call."""
         self._settle_all(self._wall())
-        if told := list(self._told.take()):
+        if told := self._told.take():
             self._changed.add("told")
             yield from told
 
@@ -174,7 +174,7 @@ class MailboxPart:
             self._sample_levels(log, block.data, now)
         repairs = [(0, log.repairing_until)]
         ended = True
-        for stretch in stretches(block.data):
+        for stretch in gist_of(block).stretches:
             ended = stretch.ended
             if stretch.start is not None:
                 self._close(log, now)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
+from collectors.logs.faults import FaultPart
 from collectors.logs.part import SIGNALS, runs
-from collectors.logs.told import FaultPart
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import (
     Clock,

@@ -22,6 +22,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from collectors.formats.mailbox_log import gist_of
 from collectors.formats.zmstat import ZmstatFile, ZmstatRow, read_last_header
 from collectors.mailboxd.gauges import gauge_samples, limit_samples, lmtp_share, thread_samples
 from collectors.mailboxd.limits import SAME_SETTING, limits_told, read_db_limit, read_http_limit
@@ -196,7 +197,9 @@ class MailboxdCollector:
             self._slapd_live = block.live
 
     def _feed_log(self, block: LogBlock) -> None:
-        told = limits_told(block.data)
+        data = block.data
+        # Such lines are known by their end.
+        told = limits_told(b"".join(data[start : data.find(b"\n", start) + 1] for start in gist_of(block).ended))
         if told.items() - self._told.items():
             self._told |= told
             self._told_changed = True

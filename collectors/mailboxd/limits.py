@@ -25,11 +25,11 @@ _SERVERS = {
     b"ImapSSLServer": "imap_ssl",
 }
 _NEEDLE = b"Server] [] TcpServer/"
-"""In each such line, whose thread serves nobody and so has no context; the longer, the less a search for it costs."""
+"""In each such line, whose thread serves nobody and so has no context."""
 # 2024-03-02 10:20:31,402 INFO  [LmtpServer] [] TcpServer/7025 - Starting accept loop: 1 core threads, 20 max threads.
 # ... WARN  [LmtpServer] [] TcpServer/7025 - Thread pool is 95% utilized.  19 out of 20 threads in use.
 _TOLD = re.compile(
-    rb"\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} +(?:INFO|WARN) +\[(" + b"|".join(_SERVERS) + rb")\] "
+    rb"\n[12]\d{3}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARN)  \[(" + b"|".join(_SERVERS) + rb")\] "
     rb"\[\] TcpServer/\d{1,5} - (?:Starting accept loop: \d{1,6} core threads, (\d{1,6}) max threads\."
     rb"|Thread pool is \d{1,4}% utilized\.  \d{1,6} out of (\d{1,6}) threads in use\.)(?=\n)"
 )

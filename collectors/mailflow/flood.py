@@ -267,7 +267,10 @@ class OutboundFlood:
     def _forget(self, account: bytes) -> None:
         del self._senders[account]
         self._active.discard(account)
-        self._changed.add(account)
+        if account in self._saved:
+            self._changed.add(account)
+        else:
+            self._changed.discard(account)  # nobody was told of it
 
 
 def _sum(counts: Mapping[int, int], first: int) -> int:

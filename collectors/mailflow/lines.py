@@ -18,8 +18,9 @@ _ADDRESS = rb"(?:" + _QUOTED + rb"[^>]*+|(?!" + _QUOTED + rb")[^>]*+)"
 # 3F2A81C0E5D: client=host.example.net[198.51.100.7]
 # 3F2A81C0E5D: client=unknown[198.51.100.7]:51022, sasl_method=PLAIN, sasl_username=ann@example.com
 # 7B1C21C0E60: client=localhost[127.0.0.1], orig_queue_id=3F2A81C0E5D, orig_client=host.example.net[198.51.100.7]
-_CLIENT = b": client="
-_SASL = b"sasl_method="
+_ARRIVAL = re.compile(
+    rb"(" + _ID + rb"): client=([^][ ]*+\[([^][ ]++)\])(?::\d{1,5}+)?(?:, (?:sasl_method=(.*)|(.*)))?", re.DOTALL
+)
 _USERNAME = b", sasl_username="
 _AFTER_USERNAME = (b", sasl_sender=", b", orig_queue_id=", b", orig_client=")
 _REINJECTED = b"orig_queue_id="
@@ -31,7 +32,9 @@ _MAX_NAME = 256
 _PICKED_UP = re.compile(rb"(" + _ID + rb"): (?:uid|sender)=(?:.*> orig_id=(" + _ID + rb")$)?", re.DOTALL)
 
 # 3F2A81C0E5D: from=<x@example.net>, size=17168, nrcpt=1 (queue active)
-_QUEUED = re.compile(rb"(" + _ID + rb"): from=<(.*)>, size=(\d{1,18}), nrcpt=(\d{1,18}) \(queue active\)", re.DOTALL)
+_QUEUED = re.compile(
+    rb"(" + _ID + rb"): from=<([^>]*+|.*)>, size=(\d{1,18}+), nrcpt=(\d{1,18}+) \(queue active\)", re.DOTALL
+)
 # 3F2A81C0E5D: from=<x@example.net>, status=expired, returned to sender
 _EXPIRED = re.compile(
     rb"(" + _ID + rb"): from=<(.*)>, status=(?:force-)?expired, (?:returned to sender|discarded)", re.DOTALL
@@ -60,13 +63,13 @@ _REPLY = re.compile(rb"(?:\d{3} )?(?:\d\.\d{1,3}\.\d{1,3} )?(?:<" + _ADDRESS + r
 
 # (15345-18) Passed CLEAN {RelayedInbound}, [198.51.100.7]:51022 [198.51.100.7] <x@example.net> -> <ann@...>, ...
 # (15346-02) Blocked INFECTED (Eicar-Test-Signature) {DiscardedInbound,Quarantined}, [203.0.113.5]:40022 ...
-_VERDICT = re.compile(rb"\([^)\s]{1,40}\) (Passed|Blocked) ([A-Z]+(?:-[A-Z]+)*)(?=[ ,(-])")
+_VERDICT = re.compile(rb"\([^)\s]{1,40}+\) (Passed|Blocked) ([A-Z]++(?:-[A-Z]++)*)(?=[ ,(-])")
 # ... Queue-ID: 3F2A81C0E5D, Message-ID: <a1@example.net>, mail_id: T9J, Hits: -1.909, size: 17168,
 #   queued_as: 7B1C21C0E60, dkim_sd=s1:example.com, 938 ms
 _QUEUE_ID = b", Queue-ID: "
 _AMAVIS_TAIL = re.compile(
-    rb", size: \d+(?:, pt: \d+)?(?:, queued_as: ([0-9A-Za-z/]{6,200}))?(, dkim_sd=[^, ]+(?:,[^, ]+)*)?"
-    rb"(?:, dkim_new=[^, ]+(?:,[^, ]+)*)?, \d+ ms$"
+    rb", size: \d++(?:, pt: \d++)?(?:, queued_as: ([0-9A-Za-z/]{6,200}+))?(, dkim_sd=[^, ]++(?:,[^, ]++)*)?"
+    rb"(?:, dkim_new=[^, ]++(?:,[^, ]++)*)?, \d++ ms$"
 )
 # {DiscardedInbound,Quarantined}, or before 2.8: quarantine: q/virus-q1,
 _QUARANTINED = re.compile(rb" \{[A-Za-z,]*Quarantined[A-Za-z,]*\}, |, quarantine: [^ ,]+, ")
@@ -108,37 +111,24 @@ TROUBLE = (b"warning: ", b"fatal: ", b"panic: ", b"error: ")
 _LIMIT = re.compile(rb"warning: [A-Z][A-Za-z ]{3,50} limit exceeded: \d+ from ")
 
 
-class Arrival(NamedTuple):
-    """A message that a client or a local program begins to hand over.
+# Plain tuples, since there are more of these lines than of any others.
 
-    Attributes:
-        host: Name and address of the client as Postfix shows them; where that is a filter, of the filter's client.
-        address: Of the client that speaks to Postfix.
-        account: The login, empty without one.
-        reinjected: Postfix says that it had this message before.
-    """
+Arrival = tuple[bytes, bytes, bytes, bytes, bool]
+"""A message that a client begins to hand over: queue id, host, address, account, reinjected.
 
-    queue_id: bytes
-    host: bytes
-    address: bytes
-    account: bytes
-    reinjected: bool
+The host is the client's name and address as Postfix shows them, and where that is a filter, those of the filter's
+client; the address is that of the client that speaks to Postfix; the account is the login, empty without one;
+reinjected means that Postfix says that it had this message before.
+"""
 
-
-class Queued(NamedTuple):
-    """A message that enters the active queue, for the first time or again."""
-
-    queue_id: bytes
-    sender: bytes
-    size: int
-    recipients: int
-
+Queued = tuple[bytes, bytes, int, int]
+"""A message that enters the active queue, for the first time or again: queue id, sender, size, recipients."""
 
 Delivery = tuple[bytes, bytes, bytes, bytes, bytes | None, bytes | None, bytes, bytes]
 """What came of one attempt for one recipient: queue id, recipient, relay, delay, delays, dsn, status, text.
 
-A plain tuple, since there are more of these lines than of any other. ``delays`` is four numbers with slashes
-between, and None before Postfix 2.3, as is ``dsn``; the text is what stands in parentheses, the last included.
+``delays`` is four numbers with slashes between, and None before Postfix 2.3, as is ``dsn``; the text is what
+stands in parentheses, the last included.
 """
 
 
@@ -178,24 +168,19 @@ class Verdict(NamedTuple):
 
 def parse_arrival(message: bytes) -> Arrival | None:
     """Return what smtpd says of a client's message."""
-    queue_id, found, rest = message.partition(_CLIENT)
-    if not found or not queue_id.isalnum() or not _SHORTEST <= len(queue_id) <= _LONGEST:
+    match = _ARRIVAL.fullmatch(message)
+    if match is None:
         return None
-    host, _, rest = rest.partition(b", ")
-    if not host.endswith(b"]"):
-        host = host.rpartition(b":")[0]  # smtpd_client_port_logging
-    address = host[host.rfind(b"[") + 1 : -1]
-    if not address or host.find(b"]") != len(host) - 1:
-        return None
-    if not rest.startswith(_SASL):
-        former = rest.partition(_FORMER_CLIENT)[2]
-        if former.endswith(b"]"):
-            host = former
-        return _new(Arrival, (queue_id, host, address, b"", rest.startswith(_REINJECTED)))
-    account = rest.partition(_USERNAME)[2]
-    for end in _AFTER_USERNAME:
-        account = account.partition(end)[0]
-    return Arrival(queue_id, host, address, account[:_MAX_NAME], False)
+    queue_id, host, address, login, rest = match.groups()
+    if login is not None:
+        account = login.partition(_USERNAME)[2]
+        for end in _AFTER_USERNAME:
+            account = account.partition(end)[0]
+        return queue_id, host, address, account[:_MAX_NAME], False
+    if rest is None:
+        return queue_id, host, address, b"", False
+    former = rest.partition(_FORMER_CLIENT)[2]
+    return queue_id, former if former.endswith(b"]") else host, address, b"", rest.startswith(_REINJECTED)
 
 
 def parse_pickup(message: bytes) -> tuple[bytes, bytes] | None:
@@ -210,7 +195,7 @@ def parse_queued(message: bytes) -> Queued | None:
     if match is None:
         return None
     queue_id, sender, size, recipients = match.groups()
-    return _new(Queued, (queue_id, sender, int(size), int(recipients)))
+    return queue_id, sender, int(size), int(recipients)
 
 
 def parse_expired(message: bytes) -> bytes | None:
@@ -264,17 +249,9 @@ def parse_verdict(message: bytes) -> Verdict | None:
     tail = _AMAVIS_TAIL.match(message, place) if place >= 0 else None
     queued_as, dkim = (None, None) if tail is None else tail.groups()
     quarantined = b"uarantine" in message and _QUARANTINED.search(message, match.end()) is not None
-    return _new(
-        Verdict,
-        (
-            _VERDICTS.get(word, "other"),
-            action == b"Blocked",
-            quarantined,
-            queue_id,
-            () if queued_as is None else tuple(queued_as.split(b"/")),
-            dkim is not None,
-        ),
-    )
+    passed_on = () if queued_as is None else tuple(queued_as.split(b"/"))
+    blocked = action == b"Blocked"
+    return _new(Verdict, (_VERDICTS.get(word, "other"), blocked, quarantined, queue_id, passed_on, dkim is not None))
 
 
 def parse_dkim(message: bytes) -> str | None:
@@ -299,24 +276,25 @@ def is_limit_exceeded(message: bytes) -> bool:
     return _LIMIT.match(message) is not None
 
 
-_STARTS = (
-    (b"Relay access denied", "relay"),
-    (b"Helo command rejected: ", "helo"),
-    (b"Client host rejected: ", "client"),
-    (b"Message size exceeds ", "size"),
-    (b"Insufficient system storage", "resources"),
-    (b"Server configuration ", "resources"),
-    (b"Data command rejected: ", "protocol"),
-    (b"Improper use of SMTP command pipelining", "protocol"),
-    (b"Protocol error", "protocol"),
-    (b"Must issue a STARTTLS command first", "tls"),
-    (b"Session encryption is required", "tls"),
-    (b"Authentication required", "sasl"),
-    (b"Error: authentication", "sasl"),
-    (b"Error: too m", "rate"),
-    (b"too many ", "rate"),
-    (b"Client certificate ", "tls"),
-)
+_CAUSES = {
+    b"Relay access denied": "relay",
+    b"Helo command rejected: ": "helo",
+    b"Client host rejected: ": "client",
+    b"Message size exceeds ": "size",
+    b"Insufficient system storage": "resources",
+    b"Server configuration ": "resources",
+    b"Data command rejected: ": "protocol",
+    b"Improper use of SMTP command pipelining": "protocol",
+    b"Protocol error": "protocol",
+    b"Must issue a STARTTLS command first": "tls",
+    b"Session encryption is required": "tls",
+    b"Authentication required": "sasl",
+    b"Error: authentication": "sasl",
+    b"Error: too m": "rate",
+    b"too many ": "rate",
+    b"Client certificate ": "tls",
+}
+_STARTS = re.compile(b"|".join(map(re.escape, _CAUSES)))
 _SENDER = b"Sender address rejected: "
 # 550 5.1.1 <no@example.com>: Recipient address rejected: example.com
 # ZCS's own look-ups name the domain alone; what no user means the code tells.
@@ -334,9 +312,9 @@ def reject_cause(reply: bytes) -> str:
     text = _reply_text(reply)
     if text.startswith(b"Service unavailable; "):
         return "rbl" if b" blocked using " in text else "other"
-    for start, cause in _STARTS:
-        if text.startswith(start):
-            return cause
+    start = _STARTS.match(text)
+    if start is not None:
+        return _CAUSES[start[0]]
     if text.startswith(_SENDER):
         return _address_cause(text[len(_SENDER) :], "sender_unknown")
     if text.startswith(_RECIPIENT):

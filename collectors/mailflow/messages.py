@@ -15,7 +15,7 @@ its further deliveries count without bytes and without its sender.
 import json
 from collections.abc import Callable, Iterator, Mapping
 
-from collectors.mailflow.lines import Arrival
+from collectors.mailflow.lines import Arrival, Queued
 
 UNDECIDED_SECONDS = 120
 MAX_MESSAGES = 20_000
@@ -44,12 +44,15 @@ REMOVED = 256
 """It is gone, but not decided."""
 
 _LOOPBACK = (b"127.0.0.1", b"::1")
+_LOOPBACK_HOSTS = tuple(b"[" + address + b"]" for address in _LOOPBACK)
 
 
 class Message:
     """One queue id; ``sender``, ``host``, ``pid`` and ``recipients`` matter only until it is counted."""
 
-    __slots__ = ("account", "at", "flags", "host", "pid", "recipients", "sender", "size")
+    sender = b""
+    size = 0
+    recipients = 0
 
     def __init__(self, flags: int, at: int = 0, host: bytes = b"", account: bytes = b"", pid: bytes = b"") -> None:
         self.flags = flags
@@ -57,15 +60,12 @@ class Message:
         self.host = host
         self.account = account
         self.pid = pid
-        self.sender = b""
-        self.size = 0
-        self.recipients = 0
 
     def save(self) -> str:
         """Return it as one small row."""
         texts = (self.account, self.host, self.sender, self.pid)
         fields = [self.flags, self.size, self.at, self.recipients, *(text.decode("latin-1") for text in texts)]
-        while not fields[-1]:
+        while len(fields) > 1 and not fields[-1]:
             fields.pop()
         return json.dumps(fields, separators=(",", ":"))
 
@@ -81,11 +81,18 @@ class Message:
 
 
 class Messages:
-    """The table; ``received`` is called with each message that is known to have come from outside."""
+    """The table.
+
+    Attributes:
+        get: Returns what is known of a message by its queue id; None for nothing.
+        next_due: When ``settle`` is to be called; None while nobody waits for it.
+    """
 
     def __init__(self, received: Callable[[int, Message], None]) -> None:
+        """Call ``received`` with each message that is known to have come from outside."""
         self._received = received
         self._table: dict[bytes, Message] = {}
+        self.get = self._table.get
         self._undecided: dict[bytes, None] = {}
         # Ids that came back from the filter before the queue manager named them: whether amavis had it, and its login.
         self._returned: dict[bytes, tuple[bool, bytes]] = {}
@@ -104,10 +111,6 @@ class Messages:
         if not possible:
             for queue_id in list(self._undecided):
                 self._take(queue_id, self._table[queue_id])
-
-    def get(self, queue_id: bytes) -> Message | None:
-        """Return what is known of a message."""
-        return self._table.get(queue_id)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -132,7 +135,8 @@ class Messages:
             if reinjected:
                 self.forget(queue_id)
                 return
-            self._learn(pid, False)
+            if self._processes.get(pid) is not False:
+                self._learn(pid, False)
             self._begin(queue_id, Message(ARRIVED, at, host, account))
             return
         if reinjected:
@@ -146,25 +150,26 @@ class Messages:
         else:
             self._begin(queue_id, Message(0 if role else ARRIVED, at, host, b"", pid))
 
-    def queue(self, queue_id: bytes, at: int, sender: bytes, size: int, recipients: int, *, null: bool) -> None:
-        """Note that the queue manager took a message on."""
+    def queue(self, queued: Queued, at: int, null: bool) -> None:
+        """Note that the queue manager took a message on; ``null`` as in the flag."""
+        queue_id, sender, size, recipients = queued
         message = self._table.get(queue_id)
         if message is None:
-            message = self._table[queue_id] = Message(QUEUED)
-            self._evict()
+            message = self._table[queue_id] = Message(0)
+            if len(self._table) > MAX_MESSAGES:
+                self._evict()
             if queue_id in self._returned:
                 amavis, message.account = self._returned.pop(queue_id)
-                message.flags |= FILTERED * amavis
-                self._changed.add(queue_id)
+                message.flags = FILTERED * amavis
         elif message.flags & QUEUED:
             message.flags |= RETRIED
             self._table[queue_id] = self._table.pop(queue_id)
         message.size = size
-        message.flags = (message.flags & ~NULL) | QUEUED | NULL * null
+        flags = message.flags = (message.flags & ~NULL) | QUEUED | (NULL if null else 0)
         self._changed.add(queue_id)
-        if message.flags & (ARRIVED | UNDECIDED):
+        if flags & (ARRIVED | UNDECIDED):
             message.sender, message.recipients = sender, recipients
-            if message.flags & ARRIVED:
+            if flags & ARRIVED:
                 self._count(at, message)
 
     def came_back(self, queue_id: bytes, amavis: bool, account: bytes) -> None:
@@ -172,10 +177,11 @@ class Messages:
         message = self._table.get(queue_id)
         if message is None:
             self._returned[queue_id] = (amavis, account)
+            self._changed.add(queue_id)
             if len(self._returned) > _MAX_RETURNED:
                 first = next(iter(self._returned))
                 del self._returned[first]
-                self._changed.add(first)
+                self._note_gone(first)
         elif message.flags & UNDECIDED:
             self._settle(queue_id, message, ours=False, amavis=amavis, account=account)
             self._learn(message.pid, True)
@@ -183,9 +189,12 @@ class Messages:
             # Its process was taken for one that clients speak to; the next message will be known.
             self._learn(message.pid, True)
         else:
-            message.flags |= FILTERED * amavis
-            message.account = message.account or account
-        self._changed.add(queue_id)
+            # Amavis tells it, and the delivery to it tells it again.
+            flags = message.flags | FILTERED * amavis
+            if flags != message.flags or (account and not message.account):
+                message.flags = flags
+                message.account = message.account or account
+                self._changed.add(queue_id)
 
     def goes_to_filter(self, queue_id: bytes, at: int, message: Message) -> None:
         """Note that a message goes to the content filter, as one does that comes from outside."""
@@ -193,9 +202,12 @@ class Messages:
             self._settle(queue_id, message, ours=True, at=at)
             self._learn(message.pid, False)
 
-    def add_filter(self, address: bytes) -> None:
-        """Note where a content filter is, by which what comes back is known."""
-        if address not in self._filters and address not in _LOOPBACK:
+    def add_filter(self, host: bytes) -> None:
+        """Note where a content filter is, by which what comes back is known; ``host`` is its name and address."""
+        if host.endswith(_LOOPBACK_HOSTS):
+            return
+        address = host[host.rfind(b"[") + 1 : host.rfind(b"]")]
+        if address not in self._filters:
             self._filters[address] = None
             if len(self._filters) > _MAX_FILTERS:
                 del self._filters[next(iter(self._filters))]
@@ -212,11 +224,12 @@ class Messages:
         message = self._table.pop(queue_id, None)
         if message is None:
             return
-        self._changed.add(queue_id)
+        self._note_gone(queue_id)
         if message.flags & UNDECIDED:
             if message.flags & QUEUED:
                 message.flags |= REMOVED
                 self._table[queue_id] = message
+                self._changed.add(queue_id)
             else:
                 del self._undecided[queue_id]
                 self._set_due()
@@ -224,7 +237,7 @@ class Messages:
     def forget(self, queue_id: bytes) -> None:
         """Drop an id; what was known of it is of another message."""
         if self._table.pop(queue_id, None) is not None:
-            self._changed.add(queue_id)
+            self._note_gone(queue_id)
             if queue_id in self._undecided:
                 del self._undecided[queue_id]
                 self._set_due()
@@ -244,7 +257,8 @@ class Messages:
         self._returned.pop(queue_id, None)
         self._table[queue_id] = message
         self._changed.add(queue_id)
-        self._evict()
+        if len(self._table) > MAX_MESSAGES:
+            self._evict()
 
     def _decide_late(self, queue_id: bytes, message: Message) -> None:
         """Count a message that was forgotten undecided."""
@@ -307,15 +321,21 @@ class Messages:
         self.next_due = None if first is None else first + UNDECIDED_SECONDS
 
     def _evict(self) -> None:
-        if len(self._table) > MAX_MESSAGES:
-            queue_id = next(iter(self._table))
-            message = self._table.pop(queue_id)
+        queue_id = next(iter(self._table))
+        message = self._table.pop(queue_id)
+        self._note_gone(queue_id)
+        if message.flags & UNDECIDED:
+            self._decide_late(queue_id, message)
+
+    def _note_gone(self, queue_id: bytes) -> None:
+        """Note that an id is forgotten; most come and go in between two looks, and nobody needs to hear of these."""
+        if queue_id in self._saved:
             self._changed.add(queue_id)
-            if message.flags & UNDECIDED:
-                self._decide_late(queue_id, message)
+        else:
+            self._changed.discard(queue_id)
 
     def changes(self) -> Iterator[tuple[str, str | None]]:
-        """Yield the rows that changed since the last call; most messages come and go in between."""
+        """Yield the rows that changed since the last call."""
         for queue_id in self._changed:
             message = self._table.get(queue_id)
             returned = self._returned.get(queue_id)

@@ -210,6 +210,7 @@ class Counts:
         plain: By the name of a metric without labels.
         delay, size, recipients: Histograms.
         sizes, recipient_counts: Of messages received, until ``fold``.
+        delivered_sizes: Of messages, once for each delivery, until ``fold``.
         first_delays, later_delays: ``a/b/c/d`` of deliveries on a message's first pass and on others; until ``fold``.
         first_hops, later_hops: The same of hops to the content filter.
     """
@@ -250,6 +251,7 @@ class Counts:
         # The numbers of a block are added up together, by the few different ones there are.
         self.sizes: list[int] = []
         self.recipient_counts: list[int] = []
+        self.delivered_sizes: list[int] = []
         self.first_delays: list[bytes] = []
         self.later_delays: list[bytes] = []
         self.first_hops: list[bytes] = []
@@ -257,7 +259,12 @@ class Counts:
         self._written: dict[str, str] = {}
 
     def fold(self) -> None:
-        """Take what is pending into the histograms."""
+        """Take what is pending into the counters and histograms."""
+        for sizes, event, direction in ((self.sizes, "received", "in"), (self.delivered_sizes, "delivered", "out")):
+            if sizes:
+                self.events[event] += len(sizes)
+                self.bytes[direction] += sum(sizes)
+        self.delivered_sizes.clear()
         for pending, histogram in ((self.sizes, self.size), (self.recipient_counts, self.recipients)):
             for number, times in Counter(pending).items():
                 histogram.observe(number, times=times)

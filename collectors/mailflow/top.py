@@ -21,7 +21,7 @@ _KINDS: Mapping[str, tuple[tuple[str, EvidenceKind, str], ...]] = {
     "rejected": (("rejected_hosts", EvidenceKind.ADDRESS, ""),),
 }
 
-Counts = Mapping[str, Mapping[bytes, int]]
+Counts = Mapping[str, Mapping[bytes, float]]
 
 
 class TopNames:
@@ -59,7 +59,7 @@ class TopNames:
                 former = before.get(each, {})
                 grown = ((count - former.get(name, 0), name) for name, count in counts.get(each, {}).items())
                 items += (
-                    EvidenceItem(kind, prefix + (name.decode("utf-8", "replace") or "<>"), count)
+                    EvidenceItem(kind, prefix + (name.decode("utf-8", "replace") or "<>"), int(count))
                     for count, name in heapq.nlargest(10 // len(kinds), grown)
                     if count > 0
                 )

@@ -11,10 +11,10 @@ from collectors.zimbra import (
     DPKG_STATUS,
     INFO,
     ROLE,
+    SNMP_NOTIFY,
     SNMP_VULNERABLE,
     ZimbraCollector,
     ZimbraConfig,
-    is_on,
     parse_dpkg_status,
     release,
 )
@@ -193,9 +193,24 @@ def test_snmp_notify_that_was_never_set_is_off(host: FakeHost, manual: ManualClo
     assert vulnerable(look(host, manual)) == 0
 
 
-@pytest.mark.parametrize(("value", "on"), [(None, False), ("", False), ("0", False), ("no", True), ("00", True)])
-def test_truth_is_perls(value: str | None, *, on: bool) -> None:
-    assert is_on(value) is on
+@pytest.mark.parametrize(
+    ("keys", "services", "enabled"),
+    [
+        ({}, "snmp", 0),
+        ({"snmp_notify": "1"}, "mta", 0),
+        ({"snmp_notify": "no"}, "snmp", 1),
+        ({"snmp_notify": "1"}, "", None),
+    ],
+)
+def test_that_zcs_notifies_itself_is_told(
+    host: FakeHost, manual: ManualClock, keys: dict[str, str], services: str, enabled: float | None
+) -> None:
+    host.localconfig(**keys)
+    if services:
+        host.services(services)
+
+    found = [each.value for each in look(host, manual) if isinstance(each, Sample) and each.metric is SNMP_NOTIFY]
+    assert found == ([] if enabled is None else [enabled])
 
 
 def test_a_host_without_zimbra_has_no_version(tmp_path: Path, manual: ManualClock) -> None:

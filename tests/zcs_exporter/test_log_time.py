@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -73,6 +73,8 @@ def test_what_is_no_time_is_none() -> None:
     for stamp in (b"2024-02-30 10:00:00", b"2024-13-01 10:00:00", b"2024-01-01 24:00:00", b"0000-01-01 00:00:00"):
         assert clock.local(stamp, MARCH) is None
     assert clock.local(b"2024-01-01 10:00:61", MARCH) is None
+    assert clock.local(b"2024-01-01 10:60:00", MARCH) is None
+    assert clock.local(b"2024-01-01 10:-1:00", MARCH) is None
     assert clock.yearless(b"Foo 10 10:00:00", MARCH) is None
     assert clock.offset(b"2024-01-01T10:00:00", b"+99:00", MARCH) is None
 
@@ -98,3 +100,32 @@ def test_every_moment_comes_back_from_its_stamp(moment: int, step: int) -> None:
             )
             == at
         )
+
+
+@given(
+    st.sampled_from(("Europe/Berlin", "Asia/Gaza", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca")),
+    st.integers(min_value=utc(1990, 1, 1), max_value=utc(2037, 1, 1)),
+    st.lists(st.integers(-180, 180), min_size=1),
+)
+@settings(max_examples=500, deadline=None)
+def test_whichever_minutes_were_read_before_a_stamp_is_read_as_alone(
+    name: str, moment: int, minutes: list[int]
+) -> None:
+    zone = ZoneInfo(name)
+    # Near a change of the zone, where there is one within half a year.
+    hours = range(moment, moment + 183 * 86400, 3600)
+    moment = next((at for at in hours if _offset(at, zone) != _offset(at + 3600, zone)), moment)
+    kept = LogTime(zone)
+    for each in minutes:
+        shown = datetime.fromtimestamp(moment, zone).replace(tzinfo=None) + timedelta(minutes=each)
+        alone = LogTime(zone)
+        alone.previous = kept.previous
+        stamp = shown.strftime("%Y-%m-%d %H:%M:%S").encode()
+        found = kept.local(stamp, moment)
+        first, again = (int(shown.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1))
+        assert found == alone.local(stamp, moment)
+        assert found in ((first, again) if first < again else (first,))
+
+
+def _offset(at: int, zone: ZoneInfo) -> object:
+    return datetime.fromtimestamp(at, zone).utcoffset()

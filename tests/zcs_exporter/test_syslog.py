@@ -82,6 +82,26 @@ def test_the_offset_of_a_line_is_where_it_begins_in_its_file() -> None:
     assert block.offset(block.lines[0]) == 1000 + len(CLIENT)
 
 
+def test_of_equal_lines_each_has_its_own_offset() -> None:
+    reader = Reader({SMTPD: rb"NOQUEUE"})
+    reject = b"Mar  2 10:20:52 mail postfix/smtpd[4711]: NOQUEUE: reject: RCPT\n"
+    others = (
+        reject.replace(b" mail ", b" other "),
+        reject.replace(b"4711", b"4712"),
+        b"Mar  2 10:20:52 mail evil[1]: x " + reject,
+        b"Mar  2 10:20:52 mail evil[1]: Mar  2 10:20:52 mail postfix/smtpd[4711]: NOQUEUE: reject: RCPT\n",
+        reject.replace(b"NOQUEUE", b"x postfix/smtpd[4711]: NOQUEUE"),
+    )
+    data = b"".join((*others, reject, CLIENT, *others, reject, reject))
+    reader.feed(data, offset=1000)
+    (block,) = reader.got[0]
+    equal = [line for line in block.lines if line.pid == b"4711"]
+    begins = [found.start() for found in re.finditer(rb"(?<=\n)" + re.escape(reject), data)]
+    # In the midst of another line there is no newline before it.
+    assert [block.offset(line) for line in equal] == [1000 + place for place in begins]
+    assert len(equal) == 3
+
+
 def test_a_log_that_grows_without_a_line_of_this_host_names_the_hosts_it_has() -> None:
     reader = Reader({SMTPD: b""})
     strange = CLIENT.replace(b" mail ", b" relay-7 ")

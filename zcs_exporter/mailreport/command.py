@@ -5,12 +5,9 @@ from datetime import date, datetime, timedelta
 from zcs_exporter.assembly import real_host
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock
-from zcs_exporter.mailreport.html import render_html
 from zcs_exporter.mailreport.report import Limits, default_day, limits_of, render_json, render_text
 from zcs_exporter.mailreport.rows import PREFIX, days_of
 from zcs_exporter.mailreport.view import read_day
-from zcs_exporter.state import StateError
-from zcs_exporter.state_reader import read_rows
 
 COLLECTOR = "mailflow"
 """Who keeps the book."""
@@ -33,6 +30,11 @@ def report(config: Config, clock: Clock, wanted: str | None, form: str, top: int
     Raises:
         ReportError: There is no such day, or nothing is known of it.
     """
+    # Who only asks for the name above needs neither a database nor a page.
+    from zcs_exporter.mailreport.html import render_html
+    from zcs_exporter.state import StateError
+    from zcs_exporter.state_reader import read_rows
+
     if top is not None and top < 1:
         raise ReportError(f"--top {top} is not a number of names; write at least 1")
     day = _day(wanted, clock.wall())

@@ -147,7 +147,7 @@ class DayBook:
         self._turn(at)
         self._count(self._page.plain["warnings"], program + SEPARATOR + text[:MAX_RAW])
 
-    def counts(self) -> tuple[str, Mapping[str, Mapping[bytes, int]]]:
+    def counts(self) -> tuple[str, Mapping[str, Mapping[bytes, float]]]:
         """Return the latest day that lines were of, empty without any, and how often each name came, by kind."""
         day = max(self._open, default="")
         return day, self._open[day].page.counts() if day else {}

@@ -139,24 +139,22 @@ class Page:
     def fold(self) -> None:
         """Take what is pending into the tables; lines only add to it, so a name costs once however often it came."""
         tables = self.tables
-        add, add_domain = tables["senders"].add, tables["sender_domains"].add
-        for sender, (messages, size) in self.senders.items():
-            name = sender[:_MAX_NAME].lower()
-            add(name, messages, size)
+        self.hosts.pop(b"", None)
+        tables["hosts"].add_all([host[:_MAX_NAME].lower() for host in self.hosts], self.hosts.values())
+        names = [sender[:_MAX_NAME].lower() for sender in self.senders]
+        tables["senders"].add_all(names, self.senders.values())
+        add_domain = tables["sender_domains"].add
+        for name, (messages, size) in zip(names, self.senders.values(), strict=True):
             _, found, domain = name.rpartition(b"@")
             if found:
                 add_domain(domain, messages, size)
-        self.hosts.pop(b"", None)
-        add = tables["hosts"].add
-        for host, (messages, size) in self.hosts.items():
-            add(host[:_MAX_NAME].lower(), messages, size)
-        add, add_domain = tables["recipients"].add, tables["recipient_domains"].add
-        for recipient, (deliveries, bytes_, delay, longest) in self.recipients.items():
-            name = recipient[:_MAX_NAME].lower()
-            add(name, int(deliveries), int(bytes_))
+        names = [recipient[:_MAX_NAME].lower() for recipient in self.recipients]
+        tables["recipients"].add_all(names, self.recipients.values())
+        add_domain = tables["recipient_domains"].add
+        for name, (deliveries, bytes_, delay, longest) in zip(names, self.recipients.values(), strict=True):
             _, found, domain = name.rpartition(b"@")
             if found:
-                tally = add_domain(domain, int(deliveries), int(bytes_))
+                tally = add_domain(domain, deliveries, bytes_)
                 tally[DELAY] += delay
                 if longest > tally[LONGEST]:
                     tally[LONGEST] = longest
@@ -175,17 +173,18 @@ class Page:
         for top in tables.values():
             top.cut()
 
-    def counts(self) -> dict[str, Mapping[bytes, int]]:
+    def counts(self) -> dict[str, Mapping[bytes, float]]:
         """Return how often each name came: by table, and deferrals and bounces by domain."""
         self.fold()
         tallies = {kind: table.tallies for kind, table in self.tables.items()}
-        bounced: Counter[bytes] = Counter()
+        bounced: dict[bytes, float] = {}
         for recipient, tally in tallies["bounced_recipients"].items():
-            bounced[recipient.rpartition(b"@")[2]] += int(tally[COUNT])
+            domain = recipient.rpartition(b"@")[2]
+            bounced[domain] = bounced.get(domain, 0) + tally[COUNT]
         domains = tallies["recipient_domains"]
         return {
-            **{kind: {name: int(tally[COUNT]) for name, tally in each.items()} for kind, each in tallies.items()},
-            "deferred_domains": {name: int(tally[DEFERS]) for name, tally in domains.items()},
+            **{kind: {name: tally[COUNT] for name, tally in each.items()} for kind, each in tallies.items()},
+            "deferred_domains": {name: tally[DEFERS] for name, tally in domains.items() if tally[DEFERS]},
             "bounced_domains": bounced,
         }
 

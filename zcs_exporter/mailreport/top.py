@@ -5,7 +5,7 @@ when there are too many, all but the heaviest go at once. That is cheaper than a
 names has to be remembered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 NOMINAL_SIZE = 32 << 10
@@ -48,7 +48,7 @@ class TopTable:
         """How many names there were; where ``names`` is not 0, at least."""
         return max(len(self.tallies), self.names)
 
-    def add(self, name: bytes, count: int, size: int = 0) -> Tally:
+    def add(self, name: bytes, count: float, size: float = 0) -> Tally:
         """Count ``name`` up, and return its tally for what else is to be added."""
         self.changed.add(name)
         tally = self.tallies.get(name)
@@ -59,26 +59,52 @@ class TopTable:
             tally[SIZE] += size
         return tally
 
+    def add_all(self, names: Sequence[bytes], counts: Iterable[Sequence[float]]) -> None:
+        """Count many names up, each by a count and a size; a name may come twice."""
+        self.changed.update(names)
+        tallies, floor, rest = self.tallies, self.floor, self._rest
+        for name, entry in zip(names, counts, strict=True):
+            tally = tallies.get(name)
+            if tally is None:
+                tallies[name] = [entry[COUNT], entry[SIZE], floor, *rest]
+            else:
+                tally[COUNT] += entry[COUNT]
+                tally[SIZE] += entry[SIZE]
+
     def cut(self) -> None:
         """If there are more names than the capacity, drop all but the heaviest half as many."""
-        if len(self.tallies) <= self._capacity:
+        names = self.tallies
+        if len(names) <= self._capacity:
             return
-        weights = {name: _weight(tally) for name, tally in self.tallies.items()}
-        half = self._capacity // 2
-        least = sorted(weights.values())[-half]
-        heavier = {name for name, weight in weights.items() if weight > least}
-        equal = sorted(name for name, weight in weights.items() if weight == least)
-        self.keep(heavier | set(equal[len(heavier) - half :]))
+        surplus = len(names) - self._capacity // 2
+        weights = self._weights()
+        ordered = sorted(weights)
+        least = ordered[surplus]  # that is kept
+        lighter = [name for name, weight in zip(names, weights, strict=True) if weight < least]
+        equal = sorted(name for name, weight in zip(names, weights, strict=True) if weight == least)
+        self._drop(lighter + equal[: surplus - len(lighter)], ordered[surplus - 1])
 
     def keep(self, names: set[bytes]) -> None:
         """Drop all names but these."""
-        dropped = self.tallies.keys() - names
+        weights = dict(zip(self.tallies, self._weights(), strict=True))
+        dropped = [name for name in weights if name not in names]
         if dropped:
-            self.names = self.distinct
-            self.floor = max(_weight(self.tallies[name]) for name in dropped)  # never less than before
-            self.changed |= dropped
-            for name in dropped:
-                del self.tallies[name]
+            self._drop(dropped, max(weights[name] for name in dropped))
+
+    def _drop(self, names: Sequence[bytes], heaviest: float) -> None:
+        self.names = self.distinct
+        self.floor = int(heaviest)  # never less than before
+        self.changed.update(names)
+        for name in names:
+            del self.tallies[name]
+
+    def _weights(self) -> list[float]:
+        if self._rest:
+            return [
+                missed + (count + defers) * NOMINAL_SIZE + size
+                for count, size, missed, defers, *_ in self.tallies.values()
+            ]
+        return [missed + count * NOMINAL_SIZE + size for count, size, missed in self.tallies.values()]
 
     def top(self, number: int) -> set[bytes]:
         """Return the first ``number`` names by count, and as many by size."""
@@ -102,11 +128,6 @@ class TopTable:
                 self.tallies[name] = row
             else:
                 raise ValueError(f"not the tally of a name: {row!r}")
-
-
-def _weight(tally: Tally) -> int:
-    weight = tally[MISSED] + tally[COUNT] * NOMINAL_SIZE + tally[SIZE]
-    return int(weight + tally[DEFERS] * NOMINAL_SIZE if len(tally) > DEFERS else weight)
 
 
 def text_of(name: bytes) -> str:

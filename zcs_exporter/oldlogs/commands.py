@@ -11,21 +11,21 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from zcs_exporter.alerting.model import Catalogue
+from zcs_exporter.alerting.model import Catalogue, Family
 from zcs_exporter.alerting.policy import effective_policies, plain_thresholds
 from zcs_exporter.assembly import build_collectors, real_host
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock, CollectError, Collector, Judging
 from zcs_exporter.hostio import Host
-from zcs_exporter.oldlogs import trace_text
 from zcs_exporter.oldlogs.files import OldLog, UnreadableError, log_name
 from zcs_exporter.oldlogs.progress import Interrupt, Progress
 from zcs_exporter.oldlogs.scan import GivenLogs, Outcome, Scan, ScanClock
 from zcs_exporter.oldlogs.scan_json import as_json
 from zcs_exporter.oldlogs.scan_text import as_text
-from zcs_exporter.oldlogs.trace import Trace
-from zcs_exporter.oldlogs.trace_ids import NotAnIdError, parse_id
 from zcs_exporter.text import one_line
+
+JUDGED = (Family.AUTH, Family.QUEUE)
+"""The alerts that collectors judge the past by, on metrics of their own."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as the shell has it."""
@@ -95,6 +95,11 @@ def trace(arguments: argparse.Namespace, config: Config, clock: Clock) -> int:
     Raises:
         UsageError: What was given is no id or no date.
     """
+    # Not for those who only scan.
+    from zcs_exporter.oldlogs import trace_text
+    from zcs_exporter.oldlogs.trace import Trace
+    from zcs_exporter.oldlogs.trace_ids import NotAnIdError, parse_id
+
     try:
         wanted = parse_id(arguments.id)
     except NotAnIdError as exc:

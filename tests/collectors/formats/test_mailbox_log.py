@@ -4,6 +4,8 @@ from hypothesis import strategies as st
 
 from collectors.formats.mailbox_log import (
     MEMORY_KINDS,
+    find_gist,
+    gist_of,
     last_cause,
     last_entry,
     memory_kind,
@@ -11,10 +13,10 @@ from collectors.formats.mailbox_log import (
     parse_context,
     parse_mailbox_line,
     started_version,
-    stretches,
     thread_pool,
     thrown_class,
 )
+from zcs_exporter.contract import LogBlock
 
 HTTPS = b"qtp1068934215-733:https://mail.example.com:443/service/soap/SearchRequest"
 TRACE = (
@@ -23,9 +25,16 @@ TRACE = (
 
 
 def line(
-    context: bytes = b"", message: bytes = b"text", *, level: bytes = b"WARN ", component: bytes = b"soap"
+    context: bytes = b"",
+    message: bytes = b"text",
+    *,
+    level: bytes = b"WARN ",
+    thread: bytes = HTTPS,
+    component: bytes = b"soap",
 ) -> bytes:
-    return b"2024-03-02 10:25:11,402 " + level + b" [" + HTTPS + b"] [" + context + b"] " + component + b" - " + message
+    return (
+        b"2024-03-02 10:25:11,402 " + level + b" [" + thread + b"] [" + context + b"] " + component + b" - " + message
+    )
 
 
 def test_the_first_line_of_an_entry_is_taken_apart() -> None:
@@ -100,20 +109,20 @@ def test_values_of_a_context_get_their_semicolons_back() -> None:
 def test_entries_that_tell_nothing_are_passed_over() -> None:
     plain = line(level=b"INFO ") + b"\n" + line(level=b"DEBUG") + b"\n"
 
-    assert list(stretches(plain * 3)) == []
-    assert list(stretches(b"")) == []
+    assert find_gist(plain * 3) == ([], [])
+    assert find_gist(b"") == ([], [])
 
 
 def test_lines_after_an_entry_belong_to_it() -> None:
     first, plain = line(), line(level=b"INFO ")
-    found = list(stretches(first + TRACE + b"\n" + plain + b"\n" + plain + TRACE + b"\n"))
+    found = list(find_gist(first + TRACE + b"\n" + plain + b"\n" + plain + TRACE + b"\n").stretches)
 
     assert [(each.line, each.rest, each.ended) for each in found] == [(first, TRACE, True), (plain, TRACE, False)]
     assert found[1].start == len(first + TRACE + b"\n" + plain + b"\n")
 
 
 def test_lines_before_the_first_entry_belong_to_the_block_before() -> None:
-    [found] = stretches(TRACE[1:] + b"\n" + line(level=b"INFO ") + b"\n")
+    [found] = find_gist(TRACE[1:] + b"\n" + line(level=b"INFO ") + b"\n").stretches
 
     assert (found.start, found.line, found.rest, found.ended) == (None, b"", TRACE, True)
 
@@ -122,9 +131,71 @@ def test_lines_that_look_half_like_an_entry_belong_to_the_one_before() -> None:
     first = line(level=b"INFO ")
     rest = b"\n2024-03-02 10:25:11,402 ERRO [a] x\n1 of 2\n2024"
 
-    [found] = stretches(first + rest + b"\nx\n" + first + b"\n")
+    [found] = find_gist(first + rest + b"\nx\n" + first + b"\n").stretches
 
     assert (found.line, found.rest) == (first, rest + b"\nx")
+
+
+ENDS = (
+    b"account not found",
+    b"(no such account)",
+    b"suspended, for repeated failed login",
+    b"suspended, for repeated failed login.",
+    b"1 core threads, 20 max threads.",
+    b"19 out of 20 threads in use.",
+)
+SOME_LINES = st.lists(
+    st.one_of(
+        st.builds(
+            lambda level, thread, message: line(message=message, level=level, thread=thread),
+            st.sampled_from([b"INFO ", b"DEBUG", b"WARN ", b"FATAL"]),
+            st.sampled_from([b"ImapServer-7", b"LmtpServer", b"LmtpServer-1", b"main", HTTPS]),
+            st.sampled_from([*ENDS, *(end + b" x" for end in ENDS), b"x.", b"x)", b"found", b"in", b""]),
+        ),
+        st.sampled_from([TRACE[1:], b"", b"2", b"2" * 24 + b"I", b".", *ENDS]),
+        st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b"")),
+    ),
+    max_size=12,
+)
+
+
+@given(SOME_LINES)
+@settings(max_examples=1500, deadline=None)
+def test_entries_are_known_by_their_end_wherever_they_stand(lines: list[bytes]) -> None:
+    data = b"".join(each + b"\n" for each in lines)
+    starts = [0] + [place + 1 for place, byte in enumerate(data) if byte == ord("\n")]
+    ended = find_gist(data).ended
+
+    assert list(ended) == sorted(set(ended))
+    assert set(ended) <= set(starts)
+    texts = [data[start : data.find(b"\n", start)] for start in ended]
+    every = [each for each in data.split(b"\n") if each.endswith(ENDS)]
+    assert [each for each in texts if parse_mailbox_line(each) and each.endswith(ENDS)] == [
+        each for each in every if parse_mailbox_line(each)
+    ]
+
+
+@given(SOME_LINES)
+@settings(max_examples=1500, deadline=None)
+def test_every_entry_at_warn_and_above_is_told_with_all_that_follows(lines: list[bytes]) -> None:
+    data = b"".join(each + b"\n" for each in lines)
+    told = [each for each in find_gist(data).stretches if each.line[24:29] in (b"WARN ", b"FATAL")]
+
+    loud = [each for each in data.split(b"\n") if each[24:29] in (b"WARN ", b"FATAL") and parse_mailbox_line(each)]
+    assert [each.line for each in told] == loud
+    for each in told:
+        assert each.start is not None
+        rest = data[each.start :].removeprefix(each.line)
+        assert rest.startswith(each.rest + b"\n")
+        assert each.ended == (parse_mailbox_line(rest[len(each.rest) + 1 :].partition(b"\n")[0]) is not None)
+        assert not any(map(parse_mailbox_line, each.rest.split(b"\n")))
+
+
+def test_a_block_is_searched_once_for_all_its_readers() -> None:
+    block = LogBlock("mailbox.log", line() + b"\n", 0)
+
+    assert gist_of(block) is gist_of(block)
+    assert len(gist_of(block).stretches) == 1
 
 
 def test_the_last_entry_of_a_block_is_found_behind_its_trace() -> None:
@@ -197,6 +268,6 @@ def test_the_version_that_starts_is_read() -> None:
 def test_no_line_is_beyond_it(text: bytes) -> None:
     for data in (text, line() + text, line(text), line(text) + text):
         parse_mailbox_line(data)
-        found = list(stretches(data + b"\n"))
+        found = list(find_gist(data + b"\n").stretches)
         assert all(each.rest.startswith(b"\n") or not each.rest for each in found)
         last_cause(text), thrown_class(text), memory_kind(text), no_space(text), parse_context(text)

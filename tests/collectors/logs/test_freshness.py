@@ -1,6 +1,7 @@
 """An idle night is no alarm, dead syslog is, and neither a clock nor a rotation makes a log stale."""
 
 import os
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -156,7 +157,7 @@ def test_a_line_that_somebody_else_wished_is_no_heart_beat(feeder: Feeder, manua
     ]
     for _ in range(30):
         line = SyslogLine(int(manual.now), b"zmmailboxdmgr", b"1", b"start requested")
-        feed(SyslogBlock(SYSLOG, [line], True, LogBlock(SYSLOG, b"", 0)))
+        feed(SyslogBlock(SYSLOG, [line], True, LogBlock(SYSLOG, b"", 0), re.compile(b"")))
         manual.advance(120)
     assert "zimbra.log" not in heartbeats(feeder, manual)
 

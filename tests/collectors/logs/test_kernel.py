@@ -1,5 +1,7 @@
 """What the kernel says: of which device or process, in both stamp forms, and whom it is evidence against."""
 
+import re
+
 import pytest
 from fakes import FakeHost, ManualClock
 from hypothesis import given, settings
@@ -176,7 +178,7 @@ def test_a_line_that_somebody_else_wished_is_passed_over(host: FakeHost, manual:
     line = SyslogLine(None, b"evil", b"", b"Killed process 1 (java) total-vm:1kB")
     [subscription] = part.subscriptions()
     assert isinstance(subscription, SyslogSubscription)
-    subscription.feed(SyslogBlock(KERN, [line], True, LogBlock(KERN, b"", 0)))
+    subscription.feed(SyslogBlock(KERN, [line], True, LogBlock(KERN, b"", 0), re.compile(b"")))
     assert not list(part.findings())
 
 

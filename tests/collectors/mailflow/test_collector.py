@@ -421,8 +421,38 @@ def test_a_flood_is_on_record_once_an_hour_be_it_over_or_not(daemon: MailDaemon,
     [record] = daemon.records()
     assert record.kind == "outbound_flood"
     assert record.fields["account"] == "ann@example.com"
+    assert record.fields["address"] == "198.51.100.1"
+    # With the third message it is ten times what nobody is called excessive for.
+    assert record.fields["count"] == "300"
+    assert (record.log, record.offset) == (SYSLOG, sum(len(line) + 1 for line in lines[:5]))
     assert (daemon.value("zcs_mail_flood_ratio_max") > 0) == live
     assert daemon.records() == []
+
+
+def test_a_flood_that_nobody_was_told_of_is_told_after_a_restart(daemon: MailDaemon) -> None:
+    daemon.feed(*message("AAAAAAAAAA1", recipients=400, login="ann@example.com"))
+    daemon.restart()
+
+    [record] = daemon.records()
+    assert (record.kind, record.fields["account"], record.fields["count"]) == (
+        "outbound_flood",
+        "ann@example.com",
+        "400",
+    )
+    daemon.restart()
+    assert daemon.records() == []
+
+
+def test_a_flood_that_another_line_brings_to_light_has_no_place(daemon: MailDaemon) -> None:
+    """Whether it came from outside is known only once it goes to the filter."""
+    daemon.feed(
+        stamped(START, "postfix/smtpd", "AAAAAAAAAA1: client=localhost[127.0.0.1]"),
+        stamped(START, "postfix/qmgr", "AAAAAAAAAA1: from=<Ann@example.com>, size=1, nrcpt=400 (queue active)"),
+        attempt("AAAAAAAAAA1", "sent (250 2.0.0 Ok: queued as BBBBBBBBBB1)", FILTER),
+    )
+
+    [record] = daemon.records()
+    assert (record.fields["address"], record.log, record.offset) == ("127.0.0.1", SYSLOG, None)
 
 
 @pytest.mark.parametrize("client", ["localhost[127.0.0.1]", "Mail.example.com[10.0.0.10]", "localhost[::1]"])

@@ -194,6 +194,14 @@ def test_a_message_that_is_requeued_is_no_new_one(daemon: MailDaemon, begun_befo
     assert not [key for key in daemon.rows if "AAAAAAAAAA1" in key or "BBBBBBBBBB1" in key]
 
 
+def test_a_message_of_which_nothing_is_known_yet_is_saved(daemon: MailDaemon) -> None:
+    daemon.feed(stamped(START, "postfix/pickup", "BBBBBBBBBB1: uid=998 from=<x@example.net> orig_id=AAAAAAAAAA1"))
+    daemon.restart()
+    daemon.feed(queued("BBBBBBBBBB1"))
+
+    assert daemon.events() == {}
+
+
 def test_a_message_that_was_requeued_before_it_was_counted_counts_then(daemon: MailDaemon) -> None:
     daemon.feed(
         arrival("AAAAAAAAAA1", "mx[198.51.100.1]"),

@@ -23,9 +23,18 @@ from collectors.services.collector import (
     ServicesConfig,
     parse_life,
 )
-from collectors.services.maintenance import CONTROL_LIMIT, FILE, control_run, install_until, parse_maintenance_end
+from collectors.services.maintenance import CONTROL_LIMIT, control_run, install_until, parse_maintenance_end
 from collectors.services.table import SERVICES, Tier, expected, parse_mta_milter_options, parse_pid_file
-from zcs_exporter.contract import CollectError, Event, Finding, NotOnThisHost, Reason, Sample, Shortfall
+from zcs_exporter.contract import (
+    MAINTENANCE_FILE,
+    CollectError,
+    Event,
+    Finding,
+    NotOnThisHost,
+    Reason,
+    Sample,
+    Shortfall,
+)
 from zcs_exporter.hostio import CLOCK_TICKS, Process
 from zcs_exporter.localconfig import Localconfig
 
@@ -686,7 +695,7 @@ def test_a_completed_installation_is_none(everything: Zimbra) -> None:
 @pytest.mark.parametrize("form", ["{epoch}", "{epoch}\n", "{iso}"])
 def test_an_announced_maintenance_is_in_force_until_its_end(everything: Zimbra, form: str) -> None:
     end = int(everything.manual.now) + 600
-    everything.host.write(FILE, form.format(epoch=end, iso="2024-03-02T09:30:33Z"))
+    everything.host.write(MAINTENANCE_FILE, form.format(epoch=end, iso="2024-03-02T09:30:33Z"))
     seen = everything.look()
 
     assert seen.of(MAINTENANCE, "file") == 1
@@ -698,7 +707,7 @@ def test_an_announced_maintenance_is_in_force_until_its_end(everything: Zimbra, 
 
 @pytest.mark.parametrize("content", ["", "yes", "tomorrow", "2024-13-45", "99999999999", "\x00", "-1", "nan"])
 def test_an_announcement_that_makes_no_sense_is_said_and_not_in_force(everything: Zimbra, content: str) -> None:
-    everything.host.write(FILE, content)
+    everything.host.write(MAINTENANCE_FILE, content)
     seen = everything.look()
 
     assert seen.of(MAINTENANCE, "file") == 0
@@ -706,7 +715,7 @@ def test_an_announcement_that_makes_no_sense_is_said_and_not_in_force(everything
 
 
 def test_an_announcement_that_is_a_directory_is_said(everything: Zimbra) -> None:
-    (everything.host.base / FILE.lstrip("/")).mkdir(parents=True)
+    (everything.host.base / MAINTENANCE_FILE.lstrip("/")).mkdir(parents=True)
 
     assert [shortfall.reason for shortfall in everything.look().shortfalls] == [Reason.UNAVAILABLE]
 
