@@ -1,30 +1,28 @@
-"""One module per thing watched; ``BUILTIN`` lists their classes in the order of the page."""
+"""One package per thing watched; ``BUILTIN`` names their classes in the order of the page.
 
-from collectors.auth.collector import AuthCollector
-from collectors.filesystem.collector import FilesystemCollector
-from collectors.jvm.collector import JvmCollector
-from collectors.logs.collector import LogsCollector
-from collectors.mailboxd.collector import MailboxdCollector
-from collectors.mailflow.collector import MailflowCollector
-from collectors.mysqld.collector import MysqldCollector
-from collectors.postfix.collector import PostfixCollector
-from collectors.services.collector import ServicesCollector
-from collectors.zimbra import ZimbraCollector
+None is imported before it is asked for: a command that looks into old logs needs no client of a database.
+"""
+
+from collections.abc import Mapping
+
 from zcs_exporter import __version__
-from zcs_exporter.contract import Collector
 
 DISTRIBUTION = f"zcs-exporter {__version__}"
 """Tells this package from a stranger's of the same name."""
 
-BUILTIN: tuple[type[Collector], ...] = (
-    ZimbraCollector,
-    ServicesCollector,
-    FilesystemCollector,
-    PostfixCollector,
-    MailflowCollector,
-    MysqldCollector,
-    JvmCollector,
-    MailboxdCollector,
-    AuthCollector,
-    LogsCollector,
-)
+BUILTIN: Mapping[str, tuple[str, str]] = {
+    "zimbra": ("collectors.zimbra", "ZimbraCollector"),
+    "services": ("collectors.services.collector", "ServicesCollector"),
+    "filesystem": ("collectors.filesystem.collector", "FilesystemCollector"),
+    "postfix": ("collectors.postfix.collector", "PostfixCollector"),
+    "mailflow": ("collectors.mailflow.collector", "MailflowCollector"),
+    "mysqld": ("collectors.mysqld.collector", "MysqldCollector"),
+    "jvm": ("collectors.jvm.collector", "JvmCollector"),
+    "mailboxd": ("collectors.mailboxd.collector", "MailboxdCollector"),
+    "auth": ("collectors.auth.collector", "AuthCollector"),
+    "logs": ("collectors.logs.collector", "LogsCollector"),
+}
+"""Module and class by the collector's name."""
+
+LOG_FED = ("mailflow", "mailboxd", "auth", "logs")
+"""Those that are fed with the lines of logs."""

@@ -41,6 +41,12 @@ SNMP_VULNERABLE = Metric(
     "Whether ZCS's own SNMP notifications are on in a release before 10.1.20, where a logged line can run commands.",
 )
 
+SNMP_NOTIFY = Metric(
+    "zcs_snmp_notify_enabled",
+    Kind.GAUGE,
+    "Whether ZCS sends SNMP notifications itself; a target with compat zimbra then gets each of them twice.",
+)
+
 ROLES: dict[str, str] = {
     "mailbox": "mailbox",
     "mta": "mta",
@@ -99,11 +105,6 @@ def release(core: str, patch: str | None) -> tuple[str, str]:
     return core, patch
 
 
-def is_on(value: str | None) -> bool:
-    """Whether Perl takes a setting for true, as ZCS's scripts do: everything but empty and ``0``, so ``no`` is on."""
-    return value not in (None, "", "0")
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """What one look showed; None stands for unknown.
@@ -129,7 +130,7 @@ class ZimbraCollector:
     """Reads what the installer and zmconfigd left behind."""
 
     name: ClassVar[str] = "zimbra"
-    metrics: ClassVar[tuple[Metric, ...]] = (INFO, ROLE, SNMP_VULNERABLE)
+    metrics: ClassVar[tuple[Metric, ...]] = (INFO, ROLE, SNMP_VULNERABLE, SNMP_NOTIFY)
     interval: ClassVar[float] = 60.0
     config_class: ClassVar[type[CollectorConfig]] = ZimbraConfig
 
@@ -151,6 +152,9 @@ class ZimbraCollector:
         if found.services is not None:
             roles = sorted({ROLES[service] for service in found.services & ROLES.keys()})
             findings += [ROLE.sample(1, role=role) for role in roles]
+        enabled = _enabled(found)
+        if enabled is not None:
+            findings.append(SNMP_NOTIFY.sample(enabled))
         vulnerable = _vulnerable(found)
         if vulnerable is not None:
             findings.append(SNMP_VULNERABLE.sample(vulnerable))
@@ -180,7 +184,7 @@ class ZimbraCollector:
             network=self._host.exists(zcs.path("bin/zmbackupquery")),
             hostname=settings.get("zimbra_server_hostname"),
             services=services,
-            snmp_notify=is_on(settings.get("snmp_notify")),
+            snmp_notify=settings.is_on("snmp_notify"),
             shortfalls=tuple(shortfalls),
         )
 
@@ -220,12 +224,16 @@ class ZimbraCollector:
         return self._dpkg[1]
 
 
-def _vulnerable(found: Found) -> bool | None:
-    """Return whether swatch runs, notifies by SNMP, and hands log text to a shell; None if unknown."""
+def _enabled(found: Found) -> bool | None:
+    """Return whether swatch runs and notifies by SNMP; None if unknown."""
     if not found.snmp_notify:
         return False
-    if found.services is None:
-        return None
-    if "snmp" not in found.services:
-        return False
+    return None if found.services is None else "snmp" in found.services
+
+
+def _vulnerable(found: Found) -> bool | None:
+    """Return whether swatch notifies by SNMP and hands log text to a shell; None if unknown."""
+    enabled = _enabled(found)
+    if not enabled:
+        return enabled
     return None if found.version is None else version_key(found.version) < FIXED_IN

@@ -12,6 +12,6 @@ def real_host(config: Config) -> Host:
 
 
 def build_collectors(config: Config, host: Host, clock: Clock) -> list[Collector]:
-    """Return every collector that is not switched off."""
-    classes = [cls for cls in collector_classes() if config.collector(cls.name).enabled is not False]
+    """Return every collector that has a section and is not switched off."""
+    classes = [cls for cls in collector_classes(config.sections) if config.collector(cls.name).enabled is not False]
     return [cls(config.collector(cls.name), host, clock) for cls in classes]  # type: ignore[call-arg]  # a protocol has no constructor

@@ -1,7 +1,5 @@
 """One call that may hang, off the event loop."""
 
-import asyncio
-import concurrent.futures
 import queue
 import threading
 import time
@@ -46,7 +44,11 @@ class BlockingCall:
         """
         if (hung_for := self.hung_for) is not None:
             raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {hung_for:.0f} s")
-        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        # Commands without an event loop make such calls ready too, but never call.
+        import asyncio
+        from concurrent.futures import Future
+
+        answer: Future[T] = Future()
         answer.set_running_or_notify_cancel()  # the thread goes on even if nobody waits any more
 
         def run() -> None:

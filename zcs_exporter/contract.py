@@ -6,6 +6,7 @@ seconds, sizes integer bytes, ratios 0 to 1, and times seconds since the epoch, 
 """
 
 import errno
+import re
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -321,6 +322,13 @@ GRANT = (
 """The one grant that every permission error asks for."""
 
 
+MAINTENANCE_FILE = "/run/zcs-exporter/maintenance"
+"""Holds the end of a maintenance that an administrator began: ISO 8601, or seconds since the epoch."""
+
+MAINTENANCE_LIMIT = 31 * 86400.0
+"""Most seconds that it may lie ahead."""
+
+
 def os_error(exc: OSError, doing: str) -> CollectError:
     """Return the ``CollectError`` for a failed system call, ``doing`` saying what was being done."""
     detail = exc.strerror or str(exc) or type(exc).__name__
@@ -438,12 +446,14 @@ class LogBlock:
         offset: Position of the first byte in its file.
         live: False for lines written before the daemon could have seen them: they count, but
             nobody is alarmed for what is over.
+        found: What one reader found in the lines that another one would look for too, by the name of the format.
     """
 
     path: str
     data: bytes
     offset: int
     live: bool = True
+    found: dict[str, object] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def line_starts(data: bytes, texts: Sequence[bytes]) -> list[int]:
@@ -498,17 +508,31 @@ class SyslogBlock:
         lines: Those of the programs wished for; a few more than the wishes name may be among them.
         live: As in ``LogBlock``.
         source: The block they stood in.
+        own: What lines of this host begin with, and the newline before.
     """
 
     path: str
     lines: Sequence[SyslogLine]
     live: bool
     source: LogBlock
+    own: re.Pattern[bytes]
 
     def offset(self, line: SyslogLine) -> int | None:
-        """Return where a line's message stands in its file; for the few lines that are recorded."""
-        found = self.source.data.find(b": " + line.message + b"\n")
-        return None if found < 0 else self.source.offset + self.source.data.rfind(b"\n", 0, found) + 1
+        """Return where one of ``lines`` begins in its file; for the few that are recorded."""
+        data = b"\n" + self.source.data
+        pid = b"[" + line.pid + b"]" if line.pid else b""
+        text = line.program + pid + b": " + line.message + b"\n"
+        places = []
+        position = data.find(text)
+        while position >= 0:
+            start = data.rfind(b"\n", 0, position)
+            if self.own.fullmatch(data, start, position):
+                places.append(self.source.offset + start)
+            position = data.find(text, position + 1)
+        if len(places) < 2:
+            return places[0] if places else None
+        alike = [each for each in self.lines if each[1:] == line[1:]]
+        return next((place for place, each in zip(places, alike, strict=False) if each is line), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,14 @@ from zcs_exporter.contract import (
     CollectError,
     Kind,
     LogBlock,
-    LogSubscription,
     Metric,
     Reason,
     Sample,
     Subscription,
-    SyslogSubscription,
 )
+from zcs_exporter.feeds import feeds_of
 from zcs_exporter.hostio import Host
 from zcs_exporter.logfile import Position
-from zcs_exporter.syslog import SyslogReader
 from zcs_exporter.tail import LogTail
 
 log = logging.getLogger(__name__)
@@ -54,27 +52,6 @@ QUIET_AFTER = 20
 
 HUNG_AFTER = 10.0
 """Seconds after which a look counts as hung: said, and not waited for by readiness."""
-
-Feed = Callable[[LogBlock], None]
-
-
-def feeds_of(
-    subscriptions: Sequence[Subscription], names: Collection[bytes] | None, previous: int, clock: Clock
-) -> tuple[list[Feed], SyslogReader | None]:
-    """Return what is to be called with each block of one log for all wishes, and the syslog reader among it.
-
-    Args:
-        subscriptions: All wishes for the log.
-        names: The host's in syslog; None for any.
-        previous: Time of the last line that was read before.
-        clock: Dates syslog's stamps.
-    """
-    feeds: list[Feed] = [each.feed for each in subscriptions if isinstance(each, LogSubscription)]
-    wishes = [each for each in subscriptions if isinstance(each, SyslogSubscription)]
-    if not wishes:
-        return feeds, None
-    syslog = SyslogReader(wishes, names, previous, clock)
-    return [*feeds, syslog.feed], syslog
 
 
 def _position(path: str, saved: str | None) -> Position | None:

@@ -10,11 +10,12 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import pymysql
-import pymysql.connections
+from typing import TYPE_CHECKING
 
 from zcs_exporter.installation import Installation
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -67,9 +68,6 @@ class MysqlLogin:
     user: str
     password: str
     timeout: float = 5.0
-
-
-MysqlConnection = pymysql.connections.Connection
 
 
 class Host:
@@ -195,12 +193,14 @@ class Host:
             return None
         return parse_process(pid, status, argv)
 
-    def connect_mysql(self, login: MysqlLogin) -> MysqlConnection:
+    def connect_mysql(self, login: MysqlLogin) -> "Connection":
         """Connect to a MySQL server through its unix socket.
 
         Raises:
             pymysql.err.MySQLError: The server refused or did not answer.
         """
+        import pymysql  # with its cryptography it takes longer to load than all else that most commands need
+
         with self.reachable_socket(login.socket) as reachable:
             return pymysql.connect(
                 unix_socket=reachable,

@@ -1,6 +1,7 @@
 """The one importer of ``collectors``."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Collection, Sequence
 
 import collectors
 from zcs_exporter import __version__
@@ -11,15 +12,43 @@ class ForeignCollectorsError(Exception):
     """Another distribution's ``collectors`` package stands where ours should."""
 
 
-def collector_classes() -> Sequence[type[Collector]]:
-    """Return every collector class, in the order of the page.
+def collector_names() -> Sequence[str]:
+    """Return the name of every collector, in the order of the page.
 
     Raises:
         ForeignCollectorsError: ``collectors`` is not part of this distribution.
     """
+    _check()
+    return tuple(collectors.BUILTIN)
+
+
+def log_fed_names() -> Sequence[str]:
+    """Return the names of the collectors that are fed with the lines of logs.
+
+    Raises:
+        ForeignCollectorsError: ``collectors`` is not part of this distribution.
+    """
+    _check()
+    return collectors.LOG_FED
+
+
+def collector_classes(names: Collection[str] | None = None) -> Sequence[type[Collector]]:
+    """Return the collector classes of these names, in the order of the page; None for all.
+
+    Raises:
+        ForeignCollectorsError: ``collectors`` is not part of this distribution.
+    """
+    _check()
+    return [
+        getattr(importlib.import_module(module), cls)
+        for name, (module, cls) in collectors.BUILTIN.items()
+        if names is None or name in names
+    ]
+
+
+def _check() -> None:
     if getattr(collectors, "DISTRIBUTION", None) != f"zcs-exporter {__version__}":
         raise ForeignCollectorsError(
             f"'collectors' resolves to {collectors.__file__}, which is not part of zcs-exporter {__version__}; "
             "install zcs-exporter in its own virtual environment"
         )
-    return collectors.BUILTIN

@@ -1,6 +1,5 @@
 """Checks plain data against a pydantic model and reports every fault at once, with place and suggestion."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -43,6 +42,8 @@ def _describe(
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     if error["type"] == "extra_forbidden":
         known = sorted(_known_keys(model, error["loc"][:-1]))
+        import difflib
+
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         message = f"unknown key; {hint}"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from collectors.process_table import ProcessTable, pid_namespace, why_unseen
 from collectors.services.maintenance import (
-    FILE,
     ControlRun,
     control_run,
     control_until,
@@ -21,7 +20,16 @@ from collectors.services.table import (
     parse_mta_milter_options,
     parse_pid_file,
 )
-from zcs_exporter.contract import GRANT, CollectError, NotOnThisHost, Reason, Shortfall, doing, os_error
+from zcs_exporter.contract import (
+    GRANT,
+    MAINTENANCE_FILE,
+    CollectError,
+    NotOnThisHost,
+    Reason,
+    Shortfall,
+    doing,
+    os_error,
+)
 from zcs_exporter.hostio import CLOCK_TICKS, Host, Process
 
 
@@ -222,8 +230,8 @@ class Observer:
             )
         in_force["file"] = None
         try:
-            with doing(f"reading {FILE}"):
-                end = parse_maintenance_end(self._host.read(FILE, 4096), now)
+            with doing(f"reading {MAINTENANCE_FILE}"):
+                end = parse_maintenance_end(self._host.read(MAINTENANCE_FILE, 4096), now)
             in_force["file"] = end if now < end else None
         except CollectError as exc:
             if not isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):

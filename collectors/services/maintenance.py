@@ -9,17 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from zcs_exporter.contract import CollectError, Reason
+from zcs_exporter.contract import MAINTENANCE_FILE, MAINTENANCE_LIMIT, CollectError, Reason
 from zcs_exporter.hostio import Process
 
 CAUSES = ("zmcontrol", "install", "file")
 
-FILE = "/run/zcs-exporter/maintenance"
-"""Holds the end of a maintenance: ISO 8601, or seconds since the epoch."""
-
 INSTALL_LIMIT = 6 * 3600.0
 CONTROL_LIMIT = 1800.0
-FILE_LIMIT = 31 * 86400.0
 
 # /opt/zimbra/bin/zmmailboxdctl, /opt/zimbra/bin/zmcontrol, /opt/zimbra/bin/mysql.server
 _SCRIPT = re.compile(r"zmcontrol|zm[a-z]+ctl|ldap|postfix|(?:antispam-)?mysql\.server")
@@ -88,7 +84,9 @@ def parse_maintenance_end(data: bytes, now: float) -> float:
             float(text) if re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]+)?", text) else datetime.fromisoformat(text).timestamp()
         )
     except (ValueError, OverflowError, OSError) as exc:
-        raise CollectError(Reason.PARSE, f"{FILE}: {text[:40]!r} is not a time") from exc
-    if end > now + FILE_LIMIT:
-        raise CollectError(Reason.PARSE, f"{FILE}: {text[:40]!r} is more than {FILE_LIMIT / 86400:.0f} days ahead")
+        raise CollectError(Reason.PARSE, f"{MAINTENANCE_FILE}: {text[:40]!r} is not a time") from exc
+    if end > now + MAINTENANCE_LIMIT:
+        raise CollectError(
+            Reason.PARSE, f"{MAINTENANCE_FILE}: {text[:40]!r} is more than {MAINTENANCE_LIMIT / 86400:.0f} days ahead"
+        )
     return end

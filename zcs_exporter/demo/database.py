@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Self, cast
 
 import pymysql
+from pymysql.connections import Connection as MysqlConnection
 
 from zcs_exporter.contract import Clock
-from zcs_exporter.hostio import MysqlConnection, MysqlLogin
+from zcs_exporter.hostio import MysqlLogin
 
 MAX_CONNECTIONS = 110
 _POOL_PAGES = 131_072

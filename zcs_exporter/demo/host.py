@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pymysql.connections import Connection as MysqlConnection
+
 from zcs_exporter.demo.database import Database
-from zcs_exporter.hostio import FilesystemUsage, Host, MysqlConnection, MysqlLogin
+from zcs_exporter.hostio import FilesystemUsage, Host, MysqlLogin
 
 _BLOCK = 4096
 
