@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 MOST_RECORDS = 100_000
 """Records kept of each grade; more are only counted."""
 
-GRAIN = 30.0
-"""Seconds by which the lines of two logs may come out of order."""
+GRAIN = 55.0
+"""Seconds by which the lines of two logs may come out of order; collectors that put them together take a minute."""
 
 DRAIN = 1 << 23
 """Bytes of lines after which records are fetched, about what a daemon that catches up reads in a second."""
