@@ -4,11 +4,13 @@ It reads neither positions nor outbox, writes nothing and sends nothing.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zcs_exporter.agent.access import load_agent_access
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock, Collector, LogFed, SyslogSubscription
 from zcs_exporter.hostio import Host
@@ -138,4 +140,19 @@ async def examine(config: Config, collectors: Sequence[Collector], host: Host, c
     for path in sorted({each.path for each in subscriptions}):
         found.append(examine_log(host, path, clock, names if path in syslog else None))
     found.append(examine_state(config.state.directory))
+    found += examine_agent(config)
     return found
+
+
+def examine_agent(config: Config) -> list[Diagnosis]:
+    """Return whether the SNMP agent could start; nothing where it is off."""
+    uid, gid = None, None
+    with contextlib.suppress(OSError):
+        status = os.stat(config.state.directory)
+        uid, gid = status.st_uid, status.st_gid
+    access, faults = load_agent_access(config.snmp_agent, uid=uid, gid=gid)
+    subject = f"SNMP agent on {config.snmp_agent.listen}"
+    if access is not None:
+        many = f"{len(access.users)} users of version 3, {len(access.communities)} communities of version 2c"
+        return [Diagnosis(subject, Verdict.WORKS, many)]
+    return [Diagnosis(subject, Verdict.FAILS, *fault.partition("; ")[::2]) for fault in faults]

@@ -1,5 +1,5 @@
-"""SNMP: our notifications, the MIB that names them, and the sender and listener that put them on the wire.
+"""SNMP: our notifications, the types they are made of, and the parts that put messages on the wire.
 
-``engine`` is the only module that imports pysnmp, and the others import ``engine`` only when they
-first need it: a daemon without an SNMP target does not pay for it.
+``stack`` is the only package that imports pysnmp, and the others import ``stack`` only when they
+first need it: a daemon without SNMP does not pay for it.
 """

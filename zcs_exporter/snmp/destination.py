@@ -16,7 +16,8 @@ class Destination:
     Attributes:
         name: As in the configuration file and in metrics.
         host: Name or address, IPv4 or IPv6.
-        secrets: A community for version 2c, a user for version 3.
+        kind: Version 1 has traps only.
+        secrets: A community for versions 1 and 2c, a user for version 3.
         timeout: Seconds to wait for each acknowledgement of an inform.
         retries: Further attempts after the first one of an inform.
     """
@@ -33,12 +34,14 @@ class Destination:
     def __post_init__(self) -> None:
         if isinstance(self.secrets, UsmUser) != (self.version == "3"):
             raise ValueError(f"{self.name}: version {self.version} does not go with the secrets given")
+        if self.version == "1" and self.kind == "inform":
+            raise ValueError(f"{self.name}: version 1 has no informs; set kind: trap")
         if "%" in self.host:
             raise ValueError(f"{self.name}: {self.host} is a link-local address with a zone; use a routable address")
 
     def no_answer(self) -> "DeliveryError":
         """Return the error for silence, which has more than one reason."""
-        hint = "its community" if self.version == "2c" else "its user and the privacy key"
+        hint = "its user and the privacy key" if self.version == "3" else "its community"
         return DeliveryError(
             Fault.TIMEOUT,
             f"{self.name}: no acknowledgement from {self.host} port {self.port}; check the way and {hint}",

@@ -6,21 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from zcs_exporter.contract import Clock
+from zcs_exporter.snmp.gate import Gate
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
-from zcs_exporter.snmp.notification import (
-    DEFAULT_ROOT,
-    VARIABLES,
-    Notification,
-    Oid,
-    Value,
-    decode,
-    format_oid,
-)
+from zcs_exporter.snmp.notification import VARIABLES, Notification, decode
 from zcs_exporter.snmp.secrets import Secrets
+from zcs_exporter.snmp.smi import DEFAULT_ROOT, Oid, Value, format_oid
 from zcs_exporter.text import one_line
 
 if TYPE_CHECKING:
-    from zcs_exporter.snmp.engine import Arrival, Gate, Reception
+    from zcs_exporter.snmp.stack.reception import Arrival, Reception
 
 _MAX_WAITING = 1000
 _RATE = 200.0
@@ -101,7 +95,7 @@ class TrapListener:
             OSError: The address cannot be bound.
         """
         # Imported here, since pysnmp takes 30 MB that a daemon without SNMP targets keeps.
-        from zcs_exporter.snmp.engine import Gate, Reception
+        from zcs_exporter.snmp.stack.reception import Reception
 
         identity = EngineIdentity(self.engine_id, next_boots(0, self._clock.wall()), ForwardClock(self._clock))
         self._gate = Gate(self._clock, _RATE, _BURST, self._waiting.full)

@@ -4,36 +4,24 @@ The tables here are the one description of what may be sent: the MIB is rendered
 sender and listener encode and decode by them. Numbers are permanent: added, never moved or reused.
 """
 
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
-from enum import Enum
 
 from zcs_exporter.contract import Evidence
-
-Oid = tuple[int, ...]
-Value = int | bytes | Oid
-"""A number, octets or an object identifier; what a variable can hold on the wire."""
-
-ENTERPRISES: Oid = (1, 3, 6, 1, 4, 1)
-DEFAULT_ROOT: Oid = (*ENTERPRISES, 8072, 9999, 9999, 7071)
-"""Below Net-SNMP's playpen, which is open to everyone, until the project has a number of its own."""
+from zcs_exporter.snmp.smi import (
+    DEFAULT_ROOT,
+    UINT32,
+    Oid,
+    Syntax,
+    Value,
+    VarBind,
+    date_and_time,
+    parse_date_and_time,
+    wire_text,
+)
 
 MAX_MESSAGE = 1400
 """Longest message in octets, so that no path has to fragment it. The limits below keep to it."""
-
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_.:/@%+,=()#")
-_UINT32 = 0xFFFFFFFF
-
-
-class Syntax(Enum):
-    """The SMIv2 types that our variables use."""
-
-    UNSIGNED = "Unsigned32"
-    SEVERITY = "INTEGER { ok(0), warning(1), critical(2), unknown(3) }"
-    TEXT = "DisplayString"
-    TIME = "DateAndTime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +96,8 @@ VARIABLES = (
         "zcsNotifyCount",
         12,
         Syntax.UNSIGNED,
-        "How many raises this alarm has had so far, changes of severity included, or how many notifications "
-        "are folded into this one.",
+        "How many raises this alarm has had so far, changes of severity included, and how many notifications are "
+        "folded into this one.",
     ),
 )
 
@@ -122,29 +110,40 @@ class NotificationType:
 
     Attributes:
         number: Sub-identifier below ``root.0``.
+        title: What it is, in a few words.
+        grade: How bad it is for managers that know a severity by kind only, in the words of OpenView: ``NORMAL``,
+            ``WARNING``, ``MINOR``, ``MAJOR`` or ``CRITICAL``. What it really is, ``zcsNotifySeverity`` says.
     """
 
     name: str
     number: int
     description: str
+    title: str
+    grade: str
 
 
 _FAMILIES = (
-    ("general", "Alarm", 1, "An alarm that has no class of its own, rules of the site among them,"),
-    ("service", "Service", 11, "An alarm about a ZCS service"),
-    ("filesystem", "Filesystem", 21, "An alarm about the space, the inodes or the state of a file system"),
-    ("queue", "Queue", 31, "An alarm about a mail queue"),
-    ("database", "Database", 41, "An alarm about a database server"),
-    ("jvm", "Jvm", 51, "An alarm about a Java virtual machine"),
-    ("auth", "Auth", 61, "An alarm about logins"),
-    ("certificate", "Certificate", 71, "An alarm about a certificate"),
-    ("collector", "Collector", 81, "An alarm about the monitoring itself"),
+    ("general", "Alarm", 1, "Alarm", "An alarm that has no class of its own, rules of the site among them,"),
+    ("service", "Service", 11, "Service alarm", "An alarm about a ZCS service"),
+    (
+        "filesystem",
+        "Filesystem",
+        21,
+        "File system alarm",
+        "An alarm about the space, the inodes or the state of a file system",
+    ),
+    ("queue", "Queue", 31, "Queue alarm", "An alarm about a mail queue"),
+    ("database", "Database", 41, "Database alarm", "An alarm about a database server"),
+    ("jvm", "Jvm", 51, "JVM alarm", "An alarm about a Java virtual machine"),
+    ("auth", "Auth", 61, "Login alarm", "An alarm about logins"),
+    ("certificate", "Certificate", 71, "Certificate alarm", "An alarm about a certificate"),
+    ("collector", "Collector", 81, "Monitoring alarm", "An alarm about the monitoring itself"),
 )
 
-RAISED: Mapping[str, str] = {family: f"zcs{word}Raised" for family, word, _, _ in _FAMILIES}
+RAISED: Mapping[str, str] = {family: f"zcs{word}Raised" for family, word, *_ in _FAMILIES}
 """From the family of an alert to the type that raises it; also sent when its severity changes."""
 
-CLEARED: Mapping[str, str] = {family: f"zcs{word}Cleared" for family, word, _, _ in _FAMILIES}
+CLEARED: Mapping[str, str] = {family: f"zcs{word}Cleared" for family, word, *_ in _FAMILIES}
 """From the family of an alert to the type that clears it."""
 
 HEARTBEAT = "zcsHeartbeat"
@@ -157,18 +156,46 @@ EVENT = "zcsEvent"
 NOTIFICATION_TYPES = (
     *(
         kind
-        for family, _, number, text in _FAMILIES
+        for family, _, number, title, text in _FAMILIES
         for kind in (
-            NotificationType(RAISED[family], number, f"{text} was raised, or is still active and has changed."),
-            NotificationType(CLEARED[family], number + 1, f"{text} is over."),
+            NotificationType(
+                RAISED[family],
+                number,
+                f"{text} was raised, or is still active and has changed.",
+                f"{title} raised",
+                "MAJOR",
+            ),
+            NotificationType(
+                CLEARED[family],
+                number + 1,
+                f"{text} is over.",
+                f"{title} cleared",
+                "NORMAL",
+            ),
         )
     ),
-    NotificationType(HEARTBEAT, 91, "Sent at a steady pace while nothing else waits: silence means trouble."),
-    NotificationType(STARTED, 92, "The monitoring has started."),
-    NotificationType(STOPPING, 93, "The monitoring is being stopped; alarms stay as they are until it starts again."),
-    NotificationType(SUPPRESSED, 94, "More was to be told than may be sent here; zcsNotifyCount says how much."),
-    NotificationType(TEST, 95, "Sent by hand, to see that it arrives."),
-    NotificationType(EVENT, 96, "Something happened once and has no state, such as a service that was started."),
+    NotificationType(
+        HEARTBEAT, 91, "Sent at a steady pace while nothing else waits: silence means trouble.", "Heartbeat", "NORMAL"
+    ),
+    NotificationType(STARTED, 92, "The monitoring has started.", "Monitoring started", "NORMAL"),
+    NotificationType(
+        STOPPING,
+        93,
+        "The monitoring is being stopped; alarms stay as they are until it starts again.",
+        "Monitoring is being stopped",
+        "WARNING",
+    ),
+    NotificationType(
+        SUPPRESSED,
+        94,
+        "More was to be told than may be sent here; zcsNotifyCount says how much.",
+        "Notifications suppressed",
+        "WARNING",
+    ),
+    NotificationType(TEST, 95, "Sent by hand, to see that it arrives.", "Test", "NORMAL"),
+    NotificationType(
+        EVENT, 96, "Something happened once and has no state, such as a service that was started.", "Event", "NORMAL"
+    ),
 )
 
 _NUMBER_OF = {kind.name: kind.number for kind in NOTIFICATION_TYPES}
@@ -210,49 +237,6 @@ class Notification:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class VarBind:
-    """One variable of a message, ready to be encoded."""
-
-    oid: Oid
-    syntax: Syntax
-    value: int | bytes
-
-
-def parse_root(text: str) -> Oid:
-    """Return the root that ``snmp.root_oid`` names, such as ``1.3.6.1.4.1.8072.9999.9999.7071``.
-
-    Raises:
-        ValueError: It is not an object identifier below the enterprises; the message shows one.
-    """
-    parts = text.removeprefix(".").split(".")
-    if all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
-        oid = tuple(int(part) for part in parts)
-        below = len(oid) - len(ENTERPRISES)
-        if oid[: len(ENTERPRISES)] == ENTERPRISES and 1 <= below <= 10 and all(part <= _UINT32 for part in oid):
-            return oid
-    raise ValueError(
-        f"{text!r} is not an object identifier below 1.3.6.1.4.1 (enterprises); "
-        f"write it like {format_oid(DEFAULT_ROOT)}"
-    )
-
-
-def format_oid(oid: Iterable[int]) -> str:
-    """Return an object identifier in dotted form."""
-    return ".".join(map(str, oid))
-
-
-def wire_text(text: str, limit: int) -> str:
-    """Return ``text`` as receivers get it: one line of harmless ASCII, at most ``limit`` long.
-
-    Receivers put these texts into command lines and web pages, and not all of them do it with
-    care. Only letters, digits, space and ``-_.:/@%+,=()#`` pass; anything else becomes ``?``.
-    A text that was cut ends in three dots.
-    """
-    kept = "".join(char if char in _SAFE else "?" for char in text[: limit + 1])
-    return kept if len(kept) <= limit else kept[: limit - 3] + "..."
-
-
 def text_with_evidence(summary: str, evidence: Evidence) -> str:
     """Return the text of a notification: the summary, then as many whole evidence entries as fit.
 
@@ -270,44 +254,6 @@ def text_with_evidence(summary: str, evidence: Evidence) -> str:
         text += opening + entry
         opening = ", "
     return text
-
-
-def date_and_time(moment: float) -> bytes:
-    """Return seconds since the epoch as the eleven octets of DateAndTime, in the host's local zone."""
-    local = datetime.fromtimestamp(round(moment, 1), UTC).astimezone()
-    offset = local.utcoffset() or timedelta()
-    minutes = int(abs(offset).total_seconds()) // 60
-    sign = b"-" if offset < timedelta() else b"+"
-    return struct.pack(
-        ">H6Bc2B",
-        local.year,
-        local.month,
-        local.day,
-        local.hour,
-        local.minute,
-        local.second,
-        local.microsecond // 100_000,
-        sign,
-        *divmod(minutes, 60),
-    )
-
-
-def parse_date_and_time(octets: bytes) -> float:
-    """Return the seconds since the epoch in a DateAndTime; without an offset it is read as UTC.
-
-    Raises:
-        ValueError: The octets are no DateAndTime.
-    """
-    if len(octets) not in (8, 11):
-        raise ValueError(f"a DateAndTime has 8 or 11 octets, not {len(octets)}")
-    year, month, day, hour, minute, second, tenth = map(int, struct.unpack(">H6B", octets[:8]))
-    offset = timedelta()
-    if len(octets) == 11:
-        sign, hours, minutes = struct.unpack(">c2B", octets[8:])
-        offset = timedelta(hours=hours, minutes=minutes) * (-1 if sign == b"-" else 1)
-    # A leap second is written as 60, which datetime does not know.
-    moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone(offset))
-    return moment.timestamp() + tenth / 10
 
 
 def notification_oid(type_name: str, root: Oid = DEFAULT_ROOT) -> Oid:
@@ -337,7 +283,7 @@ def encode(notification: Notification, sequence: int, root: Oid = DEFAULT_ROOT) 
     except (ValueError, OverflowError, OSError) as exc:
         raise ValueError(f"time {notification.time} is not a date: {exc}") from exc
     values: tuple[int | str | bytes, ...] = (
-        sequence & _UINT32,
+        sequence & UINT32,
         notification.event_id,
         notification.host,
         f"{notification.rule_id} {notification.rule}".rstrip(),
@@ -347,8 +293,8 @@ def encode(notification: Notification, sequence: int, root: Oid = DEFAULT_ROOT) 
         notification.value,
         notification.threshold,
         moment,
-        notification.alarm_id & _UINT32,
-        notification.count & _UINT32,
+        notification.alarm_id & UINT32,
+        notification.count & UINT32,
     )
     return tuple(
         VarBind(

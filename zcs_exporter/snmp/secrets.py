@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from zcs_exporter.contract import Section
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
-Version = Literal["2c", "3"]
+Version = Literal["1", "2c", "3"]
 
 AUTH_PROTOCOLS = ("SHA-224", "SHA-256", "SHA-384", "SHA-512")
 PRIV_PROTOCOLS = ("AES-128", "AES-192", "AES-256")
@@ -32,7 +32,7 @@ class SecretsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Community:
-    """What SNMPv2c calls a community: a password in clear."""
+    """What SNMPv1 and v2c call a community: a password in clear."""
 
     community: str = field(repr=False)
 
@@ -78,9 +78,9 @@ def load_secrets(path: str, version: Version, *, uid: int | None = None, gid: in
     """
     text = read_private_file(path, os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
     content = _parsed(path, text)
-    if version == "2c":
-        return _community(path, content)
-    return _usm_user(path, content)
+    if version == "3":
+        return _usm_user(path, content)
+    return _community(path, content)
 
 
 def read_private_file(path: str, uid: int, gid: int) -> str:
@@ -146,7 +146,7 @@ def _explained(kind: str, place: tuple[int | str, ...]) -> str:
 
 def _community(path: str, content: _File) -> Community:
     if content.community is None:
-        raise SecretsError(f"{path}: 'community' is missing, which version 2c needs; add 'community: ...'")
+        raise SecretsError(f"{path}: 'community' is missing, which versions 1 and 2c need; add 'community: ...'")
     community = content.community.get_secret_value()
     if not 1 <= len(community.encode()) <= 255:
         raise SecretsError(f"{path}: 'community' has {len(community.encode())} octets; use 1 to 255")

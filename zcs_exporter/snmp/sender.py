@@ -3,16 +3,18 @@
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import Clock, CollectError
 from zcs_exporter.snmp.destination import DeliveryError, Destination, Fault
 from zcs_exporter.snmp.identity import EngineIdentity
-from zcs_exporter.snmp.notification import DEFAULT_ROOT, Notification, Oid, encode, notification_oid
+from zcs_exporter.snmp.notification import Notification, encode, notification_oid
+from zcs_exporter.snmp.smi import DEFAULT_ROOT, Oid, VarBind
 
 if TYPE_CHECKING:
-    from zcs_exporter.snmp.engine import Session
+    from zcs_exporter.snmp.stack.session import Session
 
 __all__ = ["DeliveryError", "Destination", "Fault", "SnmpSender"]
 
@@ -58,13 +60,37 @@ class SnmpSender:
             variables = encode(notification, sequence, self._root)
         except ValueError as exc:
             raise DeliveryError(Fault.UNSENDABLE, f"{self._destination.name}: {exc}") from exc
+        await self._deliver(trap, variables, self._identity.up_time, confirmed=self._destination.kind == "inform")
+
+    async def send_foreign(self, trap: Oid, variables: Sequence[VarBind], up_time: int) -> None:
+        """Send a trap of another MIB, which nobody acknowledges.
+
+        Args:
+            trap: Its object identifier.
+            variables: All but the first two.
+            up_time: Hundredths of a second.
+
+        Raises:
+            DeliveryError: It was not sent.
+        """
+        await self._deliver(trap, variables, up_time % 2**32, confirmed=False)
+
+    async def _deliver(self, trap: Oid, variables: Sequence[VarBind], up_time: int, *, confirmed: bool) -> None:
+        to = self._destination
         async with self._one_at_a_time:
-            to = self._destination
             try:
                 # pysnmp counts its time-outs by the wall clock, which can stand still for hours.
                 async with asyncio.timeout(to.timeout * (to.retries + 2) + _TICK):
-                    session = await self._ready_session()
-                    await session.send(trap, variables)
+                    for left in range(to.retries, -1, -1):
+                        session = await self._ready_session()
+                        try:
+                            await session.send(trap, variables, up_time, confirmed=confirmed)
+                            break
+                        except DeliveryError as exc:
+                            if exc.fault is not Fault.TIMEOUT or not left:
+                                raise
+                        # Not by the same session: to a receiver that was restarted it would be silent for minutes.
+                        self._give_up_session()
             except TimeoutError:
                 self._give_up_session()
                 raise to.no_answer() from None
@@ -89,7 +115,7 @@ class SnmpSender:
             self.close()
         if self._session is None:
             # Imported here, since pysnmp takes 30 MB that a daemon without SNMP targets keeps.
-            from zcs_exporter.snmp.engine import Session
+            from zcs_exporter.snmp.stack.session import Session
 
             family, address = await self._address()
             self._session = await Session.open(self._destination, address, family, self._identity, self._clock)

@@ -20,7 +20,7 @@ from pysnmp.proto.rfc1902 import Integer32, IpAddress, OctetString
 
 from zcs_exporter.contract import Clock
 from zcs_exporter.snmp.destination import DeliveryError, Destination
-from zcs_exporter.snmp.engine import MAX_DATAGRAM, Gate
+from zcs_exporter.snmp.gate import MAX_DATAGRAM, Gate
 from zcs_exporter.snmp.identity import EngineIdentity
 from zcs_exporter.snmp.listener import Sender, TrapListener
 from zcs_exporter.snmp.notification import Notification
@@ -162,8 +162,8 @@ def test_an_inform_that_nobody_has_room_for_is_not_acknowledged(
 
 def test_the_gate_drops_what_is_too_long(manual: ManualClock) -> None:
     gate = Gate(manual.clock, rate=10, burst=10)
-    assert gate.admits(MAX_DATAGRAM)
-    assert not gate.admits(MAX_DATAGRAM + 1)
+    assert gate.admits(bytes(MAX_DATAGRAM), "192.0.2.1")
+    assert not gate.admits(bytes(MAX_DATAGRAM + 1), "192.0.2.1")
     assert gate.dropped == 1
 
 
@@ -184,11 +184,11 @@ def test_a_huge_datagram_is_dropped_unread(notification: Notification, identity:
 
 def test_the_gate_lets_a_burst_through_and_then_its_rate(manual: ManualClock) -> None:
     gate = Gate(manual.clock, rate=2, burst=5)
-    assert [gate.admits(100) for _ in range(7)] == [True] * 5 + [False] * 2
+    assert [gate.admits(bytes(100), "192.0.2.1") for _ in range(7)] == [True] * 5 + [False] * 2
     manual.advance(1)
-    assert [gate.admits(100) for _ in range(3)] == [True, True, False]
+    assert [gate.admits(bytes(100), "192.0.2.1") for _ in range(3)] == [True, True, False]
     manual.advance(1000)
-    assert sum(gate.admits(100) for _ in range(9)) == 5
+    assert sum(gate.admits(bytes(100), "192.0.2.1") for _ in range(9)) == 5
     assert gate.dropped == 2 + 1 + 4
 
 

@@ -11,21 +11,16 @@ from hypothesis import strategies as st
 from zcs_exporter.contract import EvidenceItem, EvidenceKind
 from zcs_exporter.snmp.notification import (
     CLEARED,
-    DEFAULT_ROOT,
     NOTIFICATION_TYPES,
     RAISED,
     VARIABLES,
     Notification,
-    Syntax,
-    date_and_time,
     decode,
     encode,
     notification_oid,
-    parse_date_and_time,
-    parse_root,
     text_with_evidence,
-    wire_text,
 )
+from zcs_exporter.snmp.smi import DEFAULT_ROOT, Syntax, date_and_time, parse_date_and_time, parse_root, wire_text
 
 SAFE = string.ascii_letters + string.digits + " -_.:/@%+,=()#"
 
@@ -250,6 +245,6 @@ def test_any_other_root_is_refused_with_an_example(text: str) -> None:
 
 
 def test_neither_the_notifications_nor_the_sender_pull_in_pysnmp() -> None:
-    modules = "notification, mib, identity, secrets, destination, sender, listener"
+    modules = "notification, smi, identity, secrets, destination, sender, listener"
     code = f"import sys; from zcs_exporter.snmp import {modules}; sys.exit('pysnmp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

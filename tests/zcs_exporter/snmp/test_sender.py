@@ -15,9 +15,10 @@ from zcs_exporter.contract import Clock
 from zcs_exporter.snmp.destination import DeliveryError, Destination, Fault
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock
 from zcs_exporter.snmp.listener import Received, Sender, TrapListener
-from zcs_exporter.snmp.notification import MAX_MESSAGE, VARIABLES, Notification, Syntax
+from zcs_exporter.snmp.notification import MAX_MESSAGE, VARIABLES, Notification
 from zcs_exporter.snmp.secrets import Community, Secrets, UsmUser
 from zcs_exporter.snmp.sender import SnmpSender
+from zcs_exporter.snmp.smi import Syntax
 
 COMMUNITY = Community("s3cret-community")
 USER = UsmUser("traps", "SHA-256", "correct horse battery", "AES-128", "staple of the other")
@@ -337,7 +338,7 @@ def test_after_a_failure_the_name_is_resolved_anew(
     async def run() -> None:
         async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
             monkeypatch.setattr("zcs_exporter.snmp.sender.socket.getaddrinfo", resolve)
-            sender = SnmpSender(to(listener.port, host="nms.example.com", timeout=0.5), identity, CLOCK)
+            sender = SnmpSender(to(listener.port, host="nms.example.com", timeout=0.5, retries=0), identity, CLOCK)
             await failure(sender, notification)
             await sender.send(notification, 2)
             await sender.send(notification, 3)
@@ -359,7 +360,7 @@ def test_after_a_failure_the_next_address_of_the_name_is_tried(
     async def run() -> None:
         async with TrapListener("127.0.0.1", 0, [Sender(COMMUNITY)], CLOCK) as listener:
             monkeypatch.setattr("zcs_exporter.snmp.sender.socket.getaddrinfo", resolve)
-            sender = SnmpSender(to(listener.port, host="nms.example.com", timeout=0.5), identity, CLOCK)
+            sender = SnmpSender(to(listener.port, host="nms.example.com", timeout=0.5, retries=0), identity, CLOCK)
             await failure(sender, notification)
             await sender.send(notification, 2)
             sender.close()

@@ -1,0 +1,212 @@
+"""Start, swap and end of the agent, as the daemon does it."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snmp_messages import SYS_NAME, message_2c, request
+from snmp_scene import HOST, facts
+
+from zcs_exporter.agent.facts import Facts
+from zcs_exporter.agent.numbers import Numbers
+from zcs_exporter.agent.provider import ViewProvider
+from zcs_exporter.agent.service import AgentService
+from zcs_exporter.config import Config, config_model
+from zcs_exporter.contract import Clock
+from zcs_exporter.snapshot import Snapshot
+from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock
+from zcs_exporter.snmp.smi import DEFAULT_ROOT
+
+COMMUNITY = "0123456789abcdef"
+ENGINE = bytes.fromhex("80001f8805") + bytes(range(12))
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Scene:
+    """A service, and configurations for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        clock = Clock()
+        made: Facts = facts()
+        views = ViewProvider(DEFAULT_ROOT, lambda: made.snapshot, lambda _: made, Numbers())
+        self.service = AgentService(EngineIdentity(ENGINE, 1000, ForwardClock(clock)), clock, views, lambda: HOST)
+
+    def config(self, community: str = COMMUNITY, **options: Any) -> Config:
+        secret = self.directory / "community"
+        secret.write_text(yaml.safe_dump({"community": community}))
+        secret.chmod(0o600)
+        section = {
+            "enabled": True,
+            "listen": f"127.0.0.1:{self.port}",
+            "allow": ["127.0.0.0/8"],
+            "communities": [str(secret)],
+        }
+        return config_model([]).model_validate({"snmp_agent": section | options})
+
+    async def use(self, config: Config) -> None:
+        assert self.service.prepare(config) == []
+        await self.service.swap()
+
+    async def answers(self, community: str = COMMUNITY, port: int | None = None) -> bool:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            client.connect(("127.0.0.1", port or self.port))
+            try:
+                async with asyncio.timeout(0.5):
+                    await loop.sock_sendall(client, message_2c(community.encode(), request(SYS_NAME)))
+                    return HOST.encode() in await loop.sock_recv(client, 65536)
+            except (TimeoutError, ConnectionRefusedError):
+                return False
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Callable[[Callable[[Scene], Awaitable[None]]], None]:
+    def run(story: Callable[[Scene], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            scene = Scene(tmp_path)
+            try:
+                async with asyncio.timeout(60):
+                    await story(scene)
+            finally:
+                scene.service.close()
+                await asyncio.sleep(0)
+
+        asyncio.run(whole())
+
+    return run
+
+
+Play = Callable[[Callable[[Scene], Awaitable[None]]], None]
+
+
+def counts(scene: Scene) -> dict[str, float]:
+    return {each.labels[0]: each.value for each in scene.service.samples()}
+
+
+def test_off_it_does_nothing(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(config_model([])())
+        assert scene.service.port is None
+        assert not counts(scene)
+        assert not await scene.answers()
+
+    play(story)
+
+
+def test_it_is_switched_on_and_off(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        assert await scene.answers()
+        await scene.use(config_model([])())
+        assert not await scene.answers()
+        await scene.use(scene.config())
+        assert await scene.answers()
+
+    play(story)
+
+
+def test_a_reload_without_a_change_keeps_the_agent_as_it_is(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        assert await scene.answers()
+        first = scene.service._agent
+        await scene.use(scene.config())
+        assert scene.service._agent is first
+        assert await scene.answers()
+
+    play(story)
+
+
+def test_a_new_secret_on_the_same_port_is_taken_over_without_a_gap(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        assert await scene.answers()
+        other = "fedcba9876543210"
+        assert scene.service.prepare(scene.config(other)) == []
+        assert await scene.answers()  # the former one, until the swap
+        await scene.service.swap()
+        assert not await scene.answers()
+        assert await scene.answers(other)
+        assert counts(scene)["answered"] == 3
+
+    play(story)
+
+
+def test_another_port_replaces_the_first(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        other = free_port()
+        await scene.use(scene.config(listen=f"127.0.0.1:{other}"))
+        assert scene.service.port == other
+        assert await scene.answers(port=other)
+        assert not await scene.answers()
+
+    play(story)
+
+
+def test_a_port_that_is_taken_is_a_fault_and_keeps_the_former_agent(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            [fault] = scene.service.prepare(scene.config(listen=address))
+        assert fault == (
+            f"snmp_agent.listen: {address}: Address already in use; give an address of this host and a free port"
+        )
+        assert await scene.answers()
+
+    play(story)
+
+
+def test_what_was_prepared_and_not_wanted_leaves_nothing(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        other = free_port()
+        assert scene.service.prepare(scene.config(listen=f"127.0.0.1:{other}")) == []
+        scene.service.discard()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", other))
+        assert await scene.answers()
+
+    play(story)
+
+
+def test_one_view_serves_all_requests_until_the_next_snapshot() -> None:
+    made: list[Snapshot] = []
+    latest = facts().snapshot
+
+    def gather(snapshot: Snapshot) -> Facts:
+        made.append(snapshot)
+        return facts()
+
+    current = [latest]
+    views = ViewProvider(DEFAULT_ROOT, lambda: current[0], gather, Numbers())
+    assert not made
+    assert views.view() is views.view()
+    assert len(made) == 1
+    current[0] = facts().snapshot
+    first = views.view()
+    assert len(made) == 2
+    views.use((1, 3, 6, 1, 4, 1, 99999))
+    assert views.view() is not first
+
+
+def test_a_daemon_without_snmp_does_not_load_the_library() -> None:
+    code = "import sys, zcs_exporter.daemon; sys.exit('pysnmp' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""What an SNMP manager can ask: the objects of the MIB, read from the latest snapshot."""

@@ -1,0 +1,41 @@
+"""The latest snapshot as the objects of the MIB: made when somebody asks, once for all who do."""
+
+from collections.abc import Callable
+
+from zcs_exporter.agent.facts import Facts
+from zcs_exporter.agent.numbers import Numbers
+from zcs_exporter.agent.view import MibView
+from zcs_exporter.snapshot import Snapshot
+from zcs_exporter.snmp.smi import Oid
+
+
+class ViewProvider:
+    """Keeps the view of the latest snapshot for the agent's own port and for AgentX."""
+
+    def __init__(
+        self, root: Oid, latest: Callable[[], Snapshot], facts: Callable[[Snapshot], Facts], numbers: Numbers
+    ) -> None:
+        """Take ways to look at what is known; nothing is made yet.
+
+        Args:
+            root: Where the objects hang.
+            latest: Returns the latest snapshot.
+            facts: Adds to a snapshot what else the objects are read from.
+            numbers: Of the rows.
+        """
+        self._root = root
+        self._latest = latest
+        self._facts = facts
+        self._numbers = numbers
+        self._made: tuple[Oid, Snapshot, MibView] | None = None
+
+    def use(self, root: Oid) -> None:
+        """Hang the objects elsewhere from now on."""
+        self._root = root
+
+    def view(self) -> MibView:
+        """Return the view of the latest snapshot."""
+        snapshot = self._latest()
+        if self._made is None or self._made[0] != self._root or self._made[1] is not snapshot:
+            self._made = (self._root, snapshot, MibView(self._root, self._facts(snapshot), self._numbers))
+        return self._made[2]

@@ -1,0 +1,84 @@
+"""The agent of the configuration in force: its port is taken before the former one goes, so that a fault keeps that."""
+
+from collections.abc import Callable, Iterator
+
+from zcs_exporter.agent.access import load_agent_access
+from zcs_exporter.agent.agent import SnmpAgent
+from zcs_exporter.agent.provider import ViewProvider
+from zcs_exporter.config import Config
+from zcs_exporter.contract import Clock, Sample
+from zcs_exporter.snmp.identity import EngineIdentity
+
+
+class AgentService:
+    """Has one agent or none, and while a configuration is read maybe the next one."""
+
+    def __init__(
+        self, identity: EngineIdentity, clock: Clock, views: ViewProvider, hostname: Callable[[], str]
+    ) -> None:
+        """Begin without one; the parameters are those of every ``SnmpAgent``."""
+        self._identity = identity
+        self._clock = clock
+        self._views = views
+        self._hostname = hostname
+        self._agent: SnmpAgent | None = None
+        self._next: SnmpAgent | None = None
+
+    @property
+    def port(self) -> int | None:
+        """The port that the agent listens on; None without one."""
+        return None if self._agent is None else self._agent.port
+
+    def prepare(self, config: Config) -> list[str]:
+        """Get ready the agent that a configuration needs, and return the faults that forbid it; ``swap`` follows."""
+        self.discard()
+        access, faults = load_agent_access(config.snmp_agent)
+        if access is None:
+            return faults
+        if self._agent is not None and self._agent.is_for(config.snmp_agent, access, config.snmp.root):
+            self._next = self._agent
+            return []
+        agent = SnmpAgent(
+            config.snmp_agent,
+            access,
+            config.snmp.root,
+            self._identity,
+            self._clock,
+            self._views.view,
+            self._hostname,
+        )
+        try:
+            agent.open(self._agent)
+        except OSError as exc:
+            listen = config.snmp_agent.listen
+            return [f"snmp_agent.listen: {listen}: {exc.strerror}; give an address of this host and a free port"]
+        self._next = agent
+        return []
+
+    async def swap(self) -> None:
+        """Answer by the agent that was prepared from now on, or by none."""
+        former, self._agent, self._next = self._agent, self._next, None
+        if former is self._agent:
+            return
+        if former is not None:
+            former.close()
+        if self._agent is not None:
+            await self._agent.start(former)
+
+    def discard(self) -> None:
+        """Give up what was prepared."""
+        if self._next is not None and self._next is not self._agent:
+            self._next.close()
+        self._next = None
+
+    def close(self) -> None:
+        """Stop answering."""
+        self.discard()
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what came to the agent's port; nothing without an agent."""
+        if self._agent is not None:
+            yield from self._agent.samples()

@@ -1,0 +1,104 @@
+"""pysnmp's engine, made under our own identity."""
+
+from typing import Any
+
+from pysnmp.entity import config  # type: ignore[import-untyped]
+from pysnmp.entity.engine import SnmpEngine  # type: ignore[import-untyped]
+from pysnmp.proto.api import v2c  # type: ignore[import-untyped]
+from pysnmp.proto.rfc1902 import Integer32  # type: ignore[import-untyped]
+
+from zcs_exporter.snmp.identity import EngineIdentity
+from zcs_exporter.snmp.secrets import UsmUser
+from zcs_exporter.snmp.smi import Syntax, VarBind
+
+MESSAGE_MODEL = {"1": 0, "2c": 1, "3": 3}
+"""Numbers of versions on the wire."""
+
+_AUTH = {
+    "MD5": config.USM_AUTH_HMAC96_MD5,
+    "SHA-1": config.USM_AUTH_HMAC96_SHA,
+    "SHA-224": config.USM_AUTH_HMAC128_SHA224,
+    "SHA-256": config.USM_AUTH_HMAC192_SHA256,
+    "SHA-384": config.USM_AUTH_HMAC256_SHA384,
+    "SHA-512": config.USM_AUTH_HMAC384_SHA512,
+}
+_PRIV = {
+    "DES": config.USM_PRIV_CBC56_DES,
+    "3DES": config.USM_PRIV_CBC168_3DES,
+    "AES-128": config.USM_PRIV_CFB128_AES,
+    # The way of lengthening keys that Net-SNMP uses too.
+    "AES-192": config.USM_PRIV_CFB192_AES_BLUMENTHAL,
+    "AES-256": config.USM_PRIV_CFB256_AES_BLUMENTHAL,
+}
+_TYPES = {
+    Syntax.UNSIGNED: v2c.Unsigned32,
+    Syntax.GAUGE: v2c.Gauge32,
+    Syntax.COUNTER: v2c.Counter64,
+    Syntax.TICKS: v2c.TimeTicks,
+    Syntax.TEXT: v2c.OctetString,
+    Syntax.TIME: v2c.OctetString,
+    Syntax.IDENTIFIER: v2c.ObjectIdentifier,
+    **dict.fromkeys(
+        (Syntax.INTEGER, Syntax.TRUTH, Syntax.SEVERITY, Syntax.RUN_STATE, Syntax.QUEUE, Syntax.PROTOCOL), v2c.Integer32
+    ),
+}
+
+
+def typed(variable: VarBind) -> Any:
+    """Return a variable's value as pysnmp encodes it."""
+    return _TYPES[variable.syntax](variable.value)
+
+
+def new_engine(identity: EngineIdentity) -> Any:
+    """Return an engine that is who we are."""
+    engine = SnmpEngine()
+    builder = engine.get_mib_builder()
+    engine_id, boots, engine_time = builder.import_symbols(
+        "__SNMP-FRAMEWORK-MIB", "snmpEngineID", "snmpEngineBoots", "snmpEngineTime"
+    )
+    engine_id.syntax = engine_id.syntax.clone(identity.engine_id)
+    engine.snmpEngineID = engine_id.syntax
+    boots.syntax = boots.syntax.clone(identity.boots)
+    engine_time.syntax = _EngineTime(identity)
+    return engine
+
+
+class _EngineTime(Integer32):  # type: ignore[misc]  # pysnmp has no types
+    """Reads engine time anew whenever pysnmp clones it, which it does for each message."""
+
+    def __init__(self, identity: EngineIdentity) -> None:
+        super().__init__(identity.engine_time)
+        self._identity = identity
+
+    def clone(self, *_args: Any, **_kwargs: Any) -> Any:
+        return Integer32(self._identity.engine_time)
+
+
+def close_engine(engine: Any) -> None:
+    """Close an engine's sockets and end its clockwork."""
+    dispatcher = engine.transport_dispatcher
+    if dispatcher is None:
+        return
+    ticker = dispatcher.loopingcall
+    engine.close_dispatcher()
+    if ticker is not None and ticker.done() and not ticker.cancelled():
+        # A tick that failed has ended the ticking; asked here, the loop does not log it.
+        ticker.exception()
+
+
+def add_user(engine: Any, user: UsmUser, engine_id: bytes | None = None) -> None:
+    """Make a user known, of our own engine or of the one that has ``engine_id``."""
+    config.add_v3_user(
+        engine,
+        user.user,
+        _AUTH[user.auth_protocol],
+        user.auth_password,
+        _PRIV[user.priv_protocol],
+        user.priv_password,
+        securityEngineId=None if engine_id is None else v2c.OctetString(engine_id),
+    )
+
+
+def add_community(engine: Any, name: str, community: str) -> None:
+    """Make a community known under a name."""
+    config.add_v1_system(engine, name, community)
