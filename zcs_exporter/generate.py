@@ -1,4 +1,4 @@
-"""Writes everything in the repository that is rendered: rules and their tests, the MIB, reference pages.
+"""Writes everything in the repository that is rendered: rules and their tests, the MIB, the files for managers, pages.
 
 Run by ``make generate``; continuous integration fails when the result differs from what is committed.
 """
@@ -10,6 +10,9 @@ from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.alerting.prometheus_rules import RULES_FILE, TESTS_FILE, render_rules, render_tests
 from zcs_exporter.assets import asset
 from zcs_exporter.config import config_model
+from zcs_exporter.managers.files import write_manager_files
+from zcs_exporter.managers.mib import render_mib
+from zcs_exporter.managers.page import render_snmp_page
 from zcs_exporter.reference import (
     render_alerts_page,
     render_configuration_page,
@@ -17,7 +20,6 @@ from zcs_exporter.reference import (
     render_metrics_page,
 )
 from zcs_exporter.registry import collector_classes
-from zcs_exporter.snmp.mib import render_mib
 
 
 def main(root: Path) -> int:
@@ -30,12 +32,14 @@ def main(root: Path) -> int:
         "docs/configuration.md": render_configuration_page(config_model()),
         "docs/events.md": render_events_page(),
         "docs/metrics.md": render_metrics_page(collector_classes()),
+        "docs/snmp.md": render_snmp_page(),
         "packaging/mib/ZCS-EXPORTER-MIB.txt": render_mib(),
     }
     for name, content in files.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content, encoding="utf-8")
+    write_manager_files(root / "packaging" / "managers")
     return 0
 
 

@@ -1,0 +1,227 @@
+"""The program that hands a notification to Nagios or Icinga 2."""
+
+import ast
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zcs_exporter.managers import submit
+
+DISKS, QUEUES, LIFE = "ZCS file systems", "ZCS queues", "ZCS heartbeat"
+HOST = "mail.example.com"
+
+
+class Nagios:
+    """A pipe that somebody reads, and the state directory beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.pipe = directory / "nagios.cmd"
+        os.mkfifo(self.pipe)
+        self.read()
+        self.config = directory / "zcs-submit.conf"
+        self.config.write_text(f"[state]\ndirectory = {directory}\n[nagios]\ncommand_file = {self.pipe}\n")
+
+    def read(self) -> None:
+        """Begin to read, which ends with ``close``."""
+        self._reader = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def submit(self, *arguments: str) -> int:
+        return submit.main(["--config", str(self.config), *arguments])
+
+    def told(self) -> dict[str, tuple[int, str]]:
+        """Return state and output by service of what came since the last call."""
+        try:
+            text = os.read(self._reader, 1 << 20).decode()
+        except BlockingIOError:
+            return {}
+        found = {}
+        for line in text.splitlines():
+            stamp, _, result = line.partition(" ")
+            assert stamp[0] == "["
+            assert stamp[1:-1].isdigit()
+            command, host, service, state, output = result.split(";", 4)
+            assert (command, host) == ("PROCESS_SERVICE_CHECK_RESULT", HOST)
+            found[service] = (int(state), output)
+        return found
+
+    def close(self) -> None:
+        os.close(self._reader)
+
+
+@pytest.fixture
+def nagios(tmp_path: Path) -> Iterator[Nagios]:
+    there = Nagios(tmp_path)
+    yield there
+    there.close()
+
+
+def test_a_raise_and_its_clear_are_a_state_and_ok(nagios: Nagios) -> None:
+    assert nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17") == 0
+    assert nagios.told() == {DISKS: (2, "/opt is 97% full")}
+    assert nagios.submit(DISKS, HOST, "0", "Cleared: /opt is 80% full", "17") == 0
+    assert nagios.told() == {DISKS: (0, "Cleared: /opt is 80% full")}
+
+
+def test_the_end_of_one_alarm_does_not_hide_another(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "2", "/store is full", "1")
+    nagios.submit(DISKS, HOST, "1", "/opt is nearly full", "2")
+    assert nagios.told()[DISKS] == (2, "2 alarms: /store is full\\n/opt is nearly full")
+    nagios.submit(DISKS, HOST, "0", "Cleared: /store", "1")
+    assert nagios.told()[DISKS] == (1, "/opt is nearly full")
+
+
+def test_an_alarm_that_changes_its_severity_is_still_one(nagios: Nagios) -> None:
+    for severity in ("1", "2", "3"):
+        nagios.submit(DISKS, HOST, severity, f"now {severity}", "1")
+    assert nagios.told()[DISKS] == (3, "now 3")
+
+
+def test_unknown_matters_less_than_what_is_known_to_be_bad(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "3", "unknown, was full", "1")
+    nagios.submit(DISKS, HOST, "1", "nearly full", "2")
+    assert nagios.told()[DISKS] == (1, "2 alarms: nearly full\\nunknown, was full")
+
+
+def test_a_heartbeat_confirms_what_stands_everywhere(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.told()
+    assert nagios.submit(LIFE, HOST, "0", "runs", "0", DISKS, QUEUES) == 0
+    assert nagios.told() == {LIFE: (0, "runs"), DISKS: (2, "/opt is 97% full"), QUEUES: (0, "No alarm stands")}
+
+
+def test_what_is_tied_to_nothing_is_shown_and_not_remembered(nagios: Nagios) -> None:
+    nagios.submit("ZCS events", HOST, "1", "Service mta stopped", "0")
+    assert nagios.told() == {"ZCS events": (1, "Service mta stopped")}
+    nagios.submit(LIFE, HOST, "0", "runs", "0", "ZCS events")
+    assert nagios.told()["ZCS events"] == (0, "No alarm stands")
+
+
+@pytest.mark.parametrize(
+    ("severity", "state"), [("ok", 0), ("Warning", 1), ("CRITICAL", 2), ("unknown", 3), ("4", 3), ("", 3), ("x", 3)]
+)
+def test_a_severity_may_be_a_word_and_what_is_none_is_unknown(nagios: Nagios, severity: str, state: int) -> None:
+    nagios.submit(DISKS, HOST, severity, "text", "0")
+    assert nagios.told()[DISKS][0] == state
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=5000))
+def test_a_text_is_one_line_of_harmless_characters_whatever_comes(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    there = Nagios(tmp_path_factory.mktemp("any"))
+    assert there.submit(DISKS, HOST, "2", text, "1") == 0
+    [(service, (state, output))] = there.told().items()
+    there.close()
+    assert (service, state) == (DISKS, 2)
+    assert len(output) <= 255
+    assert not submit.UNSAFE.search(output.replace("?", ""))
+
+
+def test_a_text_is_no_longer_than_ours_are(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "2", "x" * 5000, "1")
+    assert nagios.told() == {DISKS: (2, "x" * 255)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [DISKS, HOST, "2", "text"],
+        [DISKS, "../../etc/x", "2", "text", "1"],
+        [DISKS, ".hidden", "2", "text", "1"],
+        [DISKS, HOST, "2", "text", "--config"],
+        [DISKS, HOST, "2", "text", "1;2"],
+        [f"{DISKS};x", HOST, "2", "text", "1"],
+        [DISKS, HOST, "2", "text", "1", "a\nb"],
+    ],
+)
+def test_what_no_notification_of_ours_brings_is_refused(nagios: Nagios, arguments: list[str]) -> None:
+    before = sorted(nagios.directory.iterdir())
+    assert nagios.submit(*arguments) == 2
+    assert nagios.told() == {}
+    assert sorted(nagios.directory.iterdir()) == before
+
+
+def test_a_thousand_alarms_are_not_a_line_that_a_pipe_would_cut(nagios: Nagios) -> None:
+    book = {DISKS: {str(number): (2, "x" * 255) for number in range(1, 1000)}}
+    (nagios.directory / f"{HOST}.json").write_text(json.dumps(book))
+    nagios.submit(DISKS, HOST, "1", "one more", "1000")
+    nagios.submit(DISKS, HOST, "1", "and one that is too much", "1001")
+    assert len(nagios.told()[DISKS][1]) <= submit.MOST_OCTETS
+    assert len(json.loads((nagios.directory / f"{HOST}.json").read_text())[DISKS]) == submit.MOST_ALARMS
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"ZCS file systems": {"1": 7}}', '{"ZCS file systems": []}'])
+def test_a_damaged_book_is_begun_anew(nagios: Nagios, damage: str) -> None:
+    (nagios.directory / f"{HOST}.json").write_text(damage)
+    assert nagios.submit(DISKS, HOST, "2", "full", "1") == 0
+    assert nagios.told() == {DISKS: (2, "full")}
+
+
+def test_a_pipe_that_nobody_reads_is_said_at_once(nagios: Nagios, capsys: pytest.CaptureFixture[str]) -> None:
+    nagios.close()
+    assert nagios.submit(DISKS, HOST, "2", "full", "1") == 1
+    assert "zcs-submit: mail.example.com: ZCS file systems: " in capsys.readouterr().err
+    # What could not be told then is told by the next heartbeat.
+    assert json.loads((nagios.directory / f"{HOST}.json").read_text()) == {DISKS: {"1": [2, "full"]}}
+    nagios.read()
+    nagios.submit(LIFE, HOST, "0", "runs", "0", DISKS)
+    assert nagios.told()[DISKS] == (2, "full")
+
+
+def test_a_command_file_that_is_a_file_is_left_alone(tmp_path: Path) -> None:
+    nagios = Nagios(tmp_path)
+    nagios.pipe.unlink()
+    assert nagios.submit(DISKS, HOST, "2", "full", "1") == 1
+    assert not nagios.pipe.exists()
+    nagios.pipe.write_text("mine")
+    assert nagios.submit(DISKS, HOST, "2", "full", "1") == 1
+    assert nagios.pipe.read_text() == "mine"
+    nagios.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (None, "No such file"),
+        ("nonsense", "no section headers"),
+        ("[state]\ndirectory = {here}\n", "neither"),
+        ("[state]\ndirectory = {here}\n[nagios]\n", "command_file"),
+        ("[state]\ndirectory = {here}/missing\n[nagios]\ncommand_file = x\n", "No such file"),
+        ("[state]\ndirectory = {here}\n[icinga2]\nurl = http://x\nuser = x\npassword = x\n", "https://"),
+    ],
+)
+def test_a_fault_of_the_configuration_is_said(
+    tmp_path: Path, config: str | None, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "conf"
+    if config is not None:
+        file.write_text(config.format(here=tmp_path))
+    assert submit.main(["--config", str(file), DISKS, HOST, "2", "full", "1"]) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_it_is_a_program_of_its_own_that_old_hosts_can_run(nagios: Nagios) -> None:
+    source = Path(submit.__file__).read_text()
+    assert source.startswith("#!/usr/bin/python3 -I\n")
+    ast.parse(source, feature_version=(3, 6))
+    imported = {
+        alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names
+    }
+    assert not any(name.startswith("zcs_exporter") for name in imported)
+    done = subprocess.run(
+        ["/usr/bin/python3", "-I", submit.__file__, "--config", str(nagios.config), DISKS, HOST, "1", "full", "9"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert nagios.told() == {DISKS: (1, "full")}
