@@ -73,6 +73,10 @@ class Localconfig:
             return None
         return number if math.isfinite(number) else None
 
+    def is_on(self, key: str) -> bool:
+        """Whether Perl takes ``key`` for true, as ZCS's scripts do: anything but empty and ``0``, so ``no`` is on."""
+        return self.get(key) not in (None, "", "0")
+
     def _expand(self, key: str, within: frozenset[str], left: list[int]) -> str | None:
         value = self._explicit.get(key, DEFAULTS.get(key))
         if value is None or "${" not in value:

@@ -17,17 +17,17 @@ import secrets
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.notify.message import Message
+from zcs_exporter.state_schema import SCHEMA_VERSION, bring_forward
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 RESERVE = 2 << 20
 """Bytes kept free inside the database's files, so that a full disk does not refuse the next notifications."""
 
@@ -37,23 +37,14 @@ CHECKPOINT_PAGES = 400
 KEPT_MESSAGES = 10_000
 """Delivered messages kept for replay and history."""
 
+KEPT_SECONDS = 30 * 86400.0
+"""How long they are kept at most."""
+
+QUARANTINE = "quarantine:"
+"""Before the name of a target that the original of a clone still owed something."""
+
 CLOSE_PATIENCE = 2.0
 """Seconds to wait for the database to be closed."""
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE log_position (path TEXT PRIMARY KEY, position TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE collector_row (collector TEXT, key TEXT, value TEXT NOT NULL, PRIMARY KEY (collector, key)) WITHOUT ROWID;
-CREATE TABLE alarm (key TEXT PRIMARY KEY, alarm TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE message (number INTEGER PRIMARY KEY, message TEXT NOT NULL);
-CREATE TABLE delivery (
-    number INTEGER NOT NULL REFERENCES message (number) ON DELETE CASCADE,
-    target TEXT NOT NULL,
-    sequence INTEGER,
-    PRIMARY KEY (target, number)
-) WITHOUT ROWID;
-CREATE TABLE destination (target TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID;
-"""
 
 
 class StateError(Exception):
@@ -97,12 +88,28 @@ class Delivery:
     Attributes:
         number: The message's, in order of time.
         sequence: Given when first sent; None before.
+        folded: Further messages that the target is told nothing else of.
     """
 
     number: int
     target: str
     message: Message
     sequence: int | None
+    folded: int = 0
+
+    @property
+    def told(self) -> Message:
+        """The message as this target gets it."""
+        return self.message.standing_for(self.folded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What became of a delivery: numbered, folded into, or, if ``settled``, not owed any more."""
+
+    sequence: int | None = None
+    folded: int = 0
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,9 @@ class Saved:
         rows: Collectors' rows, by collector and key.
         alarms: As they stood, pending ones included.
         deliveries: What waits, oldest first.
+        unreadable: Targets and numbers of messages that wait and are damaged.
         sequences: Each target's last sequence number.
+        beats: The times of those heartbeats that have this number.
         next_message: A number above every message's so far.
         next_alarm: Likewise of alarms.
     """
@@ -125,7 +134,9 @@ class Saved:
     rows: Mapping[str, Mapping[str, str]]
     alarms: Sequence[Alarm]
     deliveries: Sequence[Delivery]
+    unreadable: Sequence[tuple[str, int]]
     sequences: Mapping[str, int]
+    beats: Mapping[str, float]
     next_message: int
     next_alarm: int
 
@@ -136,17 +147,27 @@ def read_saved(database: sqlite3.Connection) -> Saved:
     rows: dict[str, dict[str, str]] = {}
     for collector, key, value in database.execute("SELECT collector, key, value FROM collector_row"):
         rows.setdefault(collector, {})[key] = value
+    deliveries: list[Delivery] = []
+    unreadable: list[tuple[str, int]] = []
     waiting = database.execute(
-        "SELECT number, target, message, sequence FROM delivery JOIN message USING (number) ORDER BY number"
+        "SELECT number, target, message, sequence, folded FROM delivery JOIN message USING (number) ORDER BY number"
     )
+    for number, target, text, sequence, folded in waiting:
+        try:
+            deliveries.append(Delivery(number, target, Message.from_json(json.loads(text)), sequence, folded))
+        except (AttributeError, LookupError, TypeError, ValueError) as exc:
+            log.error("state: message %d to %s cannot be read and is set aside: %s", number, target, exc)
+            unreadable.append((target, number))
     highest = database.execute("SELECT max(number) FROM message").fetchone()[0] or 0
     return Saved(
         meta=meta,
         positions=dict(database.execute("SELECT path, position FROM log_position")),
         rows=rows,
         alarms=[Alarm.from_json(json.loads(row[0])) for row in database.execute("SELECT alarm FROM alarm")],
-        deliveries=[Delivery(n, target, Message.from_json(json.loads(text)), seq) for n, target, text, seq in waiting],
+        deliveries=deliveries,
+        unreadable=unreadable,
         sequences=dict(database.execute("SELECT target, sequence FROM destination")),
+        beats=dict(database.execute("SELECT target, beat FROM destination WHERE beat IS NOT NULL")),
         next_message=max(highest, int(meta.get("last_message", "0"))) + 1,
         next_alarm=int(meta.get("next_alarm", "1")),
     )
@@ -173,8 +194,8 @@ class StateStore:
         self.directory = directory
         self._path = os.path.join(directory, "state.sqlite3")
         # Only the database's thread touches these: what targets did, until a transaction that holds it succeeded.
-        self._fates: dict[tuple[str, int], int | None] = {}
-        self._sequences: dict[str, int] = {}
+        self._fates: dict[tuple[str, int], _Fate] = {}
+        self._sequences: dict[str, tuple[int, float | None]] = {}
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -234,24 +255,53 @@ class StateStore:
         """Write one round in one transaction, on disk when this returns."""
         await self.run(lambda database: _write(database, commit))
 
-    def give_sequence(self, target: str, number: int | None, sequence: int) -> "asyncio.Future[None]":
-        """Record, before it is sent, which sequence number a target's message has; None for one that is not kept.
+    def give_sequence(self, target: str, number: int, sequence: int, folded: int = 0) -> "asyncio.Future[None]":
+        """Record, before it is sent, which sequence number a target's message has.
 
         What cannot be written now is written with the next transaction that succeeds.
         """
 
         def note(_: sqlite3.Connection) -> None:
-            self._sequences[target] = sequence
-            if number is not None:
-                self._fates[target, number] = sequence
+            self._sequences[target] = sequence, None
+            self._fates[target, number] = _Fate(sequence, folded)
 
         return self._hand_over(note)
 
-    def settle(self, target: str, number: int) -> "asyncio.Future[None]":
-        """Record that a target has, or will never have, a message, even one whose own commit has failed so far."""
+    def give_beat(self, target: str, sequence: int, at: float) -> "asyncio.Future[None]":
+        """Record, before it is sent, which sequence number a target's heartbeat of a time has; nothing else is kept."""
 
         def note(_: sqlite3.Connection) -> None:
-            self._fates[target, number] = None
+            self._sequences[target] = sequence, at
+
+        return self._hand_over(note)
+
+    def forget(self, unreadable: Collection[tuple[str, int]]) -> "asyncio.Future[None]":
+        """Record that targets will never get these messages, of which nothing is known but the number."""
+
+        def note(_: sqlite3.Connection) -> None:
+            self._fates |= dict.fromkeys(unreadable, _Fate(settled=True))
+
+        return self._hand_over(note)
+
+    def settle(self, deliveries: Collection[Delivery]) -> "asyncio.Future[None]":
+        """Record that targets have, or will never have, messages, even those whose own commit has failed so far.
+
+        What has a sequence number is kept for a replay.
+        """
+
+        def note(_: sqlite3.Connection) -> None:
+            for each in deliveries:
+                self._fates[each.target, each.number] = _Fate(each.sequence, each.folded, settled=True)
+
+        return self._hand_over(note)
+
+    def fold(self, into: Delivery, gone: Collection[Delivery]) -> "asyncio.Future[None]":
+        """Record that a message, which has not been sent yet, stands for others at its target, which it now counts."""
+
+        def note(_: sqlite3.Connection) -> None:
+            self._fates[into.target, into.number] = _Fate(None, into.folded)
+            for each in gone:
+                self._fates[each.target, each.number] = _Fate(settled=True)
 
         return self._hand_over(note)
 
@@ -300,18 +350,25 @@ class StateStore:
 
     def _write_fates(self, database: sqlite3.Connection) -> list[tuple[str, int]]:
         """Write what targets did and return what is done; a message that is not on disk yet keeps its fate waiting."""
-        database.executemany("INSERT OR REPLACE INTO destination VALUES (?, ?)", self._sequences.items())
+        given = [(target, *last) for target, last in self._sequences.items()]
+        database.executemany("INSERT OR REPLACE INTO destination VALUES (?, ?, ?)", given)
         if not self._fates:
             return []
         row = database.execute("SELECT value FROM meta WHERE key = 'last_message'").fetchone()
         last = 0 if row is None else int(row[0])
-        for (target, number), sequence in self._fates.items():
-            if sequence is None:
-                database.execute("DELETE FROM delivery WHERE target = ? AND number = ?", (target, number))
-            else:
+        for (target, number), fate in self._fates.items():
+            if not fate.settled:
                 database.execute(
-                    "UPDATE delivery SET sequence = ? WHERE target = ? AND number = ?", (sequence, target, number)
+                    "UPDATE delivery SET sequence = ?, folded = ? WHERE target = ? AND number = ?",
+                    (fate.sequence, fate.folded, target, number),
                 )
+                continue
+            if fate.sequence is not None:
+                database.execute(
+                    "INSERT OR REPLACE INTO sent SELECT ?, ?, number, ? FROM message WHERE number = ?",
+                    (target, fate.sequence, fate.folded, number),
+                )
+            database.execute("DELETE FROM delivery WHERE target = ? AND number = ?", (target, number))
         return [key for key in self._fates if key[1] <= last]
 
     def _in_place(self) -> bool:
@@ -348,19 +405,24 @@ class StateStore:
                 f"{path} was written by a newer zcs-exporter (schema {version}, this one knows {SCHEMA_VERSION}); "
                 "install that version again or move the file away"
             )
-        if version == 0:
-            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+        bring_forward(database, path, version)
         return database
 
     def _bind(self, identity: str) -> str | None:
-        """Tie the state to this host; a clone sends nothing the original owes and takes its own SNMP identity."""
+        """Tie the state to this host.
+
+        A clone sends nothing that the original owes, and to every target it is someone new: its numbers begin at 1,
+        and its SNMP identity is its own.
+        """
         row = self._database.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
         former = None if row is None else str(row[0])
         if former == identity:
             return None
         with self._database as database:
             if former is not None:
-                database.execute("UPDATE delivery SET target = 'quarantine:' || target")
+                database.execute("UPDATE delivery SET target = ? || target", (QUARANTINE,))
+                database.execute("DELETE FROM destination")
+                database.execute("DELETE FROM sent")
                 database.execute("DELETE FROM meta WHERE key LIKE 'snmp_%'")
             fresh = {"identity": identity, "install_id": secrets.token_hex(4)}
             database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", fresh.items())
@@ -379,15 +441,15 @@ def _write(database: sqlite3.Connection, commit: Commit) -> None:
     database.executemany("INSERT OR REPLACE INTO alarm VALUES (?, ?)", standing)
     meta = dict(commit.meta)
     if commit.messages:
-        messages = [(number, json.dumps(message.to_json())) for number, (message, _) in commit.messages.items()]
+        messages = [(n, json.dumps(message.to_json()), message.at) for n, (message, _) in commit.messages.items()]
         deliveries = [(number, target) for number, (_, targets) in commit.messages.items() for target in targets]
-        database.executemany("INSERT OR REPLACE INTO message VALUES (?, ?)", messages)
+        database.executemany("INSERT OR REPLACE INTO message VALUES (?, ?, ?)", messages)
         database.executemany("INSERT OR IGNORE INTO delivery (number, target) VALUES (?, ?)", deliveries)
         last = max(commit.messages)
         meta["last_message"] = str(last)
         database.execute(
-            "DELETE FROM message WHERE number <= ? AND number NOT IN (SELECT number FROM delivery)",
-            (last - KEPT_MESSAGES,),
+            "DELETE FROM message WHERE (number <= ? OR at < ?) AND number NOT IN (SELECT number FROM delivery)",
+            (last - KEPT_MESSAGES, commit.messages[last][0].at - KEPT_SECONDS),
         )
     database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
 

@@ -1,6 +1,7 @@
-"""Notifications by hand: a test to the configured targets, and a listener that prints what arrives."""
+"""Notifications by hand: a test, a repetition of what was sent, and a listener that prints what arrives."""
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from zcs_exporter.notify.target import SendError
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 from zcs_exporter.snmp.listener import Received, Sender, TrapListener
 from zcs_exporter.snmp.secrets import Community, Secrets, SecretsError, load_secrets
+from zcs_exporter.state_reader import read_sent
 from zcs_exporter.text import one_line
 
 _LAST_PORT = 65535
@@ -48,6 +50,45 @@ async def test_targets(config: Config, names: Collection[str], clock: Clock) -> 
         finally:
             target.close()
     return 1 if failed else 0
+
+
+async def replay(config: Config, wanted: SnmpTargetConfig, first: int, last: int | None, clock: Clock) -> int:
+    """Send again what a target was sent under these sequence numbers, and return the exit status.
+
+    Each keeps its number, event id and time, so a receiver that has it already knows it again. Without an end it
+    goes on until nothing newer was sent meanwhile: the last thing that is told of an alarm is its state.
+    """
+    identity = known_identity(config.state.directory, clock)
+    targets, faults = load_targets(config, identity, clock)
+    target = next((each for each in targets if each.name == wanted.name), None)
+    if target is None:
+        print("\n".join(faults), file=sys.stderr)
+        return 1
+    sent = 0
+    following = first
+    try:
+        while again := read_sent(config.state.directory, wanted.name, following, last):
+            for each in again:
+                if sent >= wanted.burst:
+                    await asyncio.sleep(1 / wanted.pace)
+                following = (each.sequence or 0) + 1
+                await target.send(each.told, following - 1)
+                sent += 1
+                print(
+                    f"#{following - 1}: {_told(wanted, identity)}, event id {each.message.event_id}: {each.told.text}"
+                )
+    except SendError as exc:
+        print(f"{wanted.name}: not delivered: {exc}; go on with --from {following - 1}", file=sys.stderr)
+        return 1
+    finally:
+        target.close()
+    if not sent:
+        print(
+            f"nothing is kept that {wanted.name} was sent under these numbers: heartbeats are not, "
+            "and others for 30 days and 10,000 messages",
+            file=sys.stderr,
+        )
+    return 0 if sent else 1
 
 
 def _told(target: SnmpTargetConfig, identity: EngineIdentity) -> str:

@@ -895,7 +895,9 @@ class Snmptrapd:
         mib_dirs: Where modules are looked for, besides those in ZCS_MIB_PATH and of Debian.
         mibs: The modules to load.
         users: The SNMPv3 users to accept, at authPriv only.
-        community: The SNMPv2c community to accept.
+        community: The SNMPv1 and v2c community to accept.
+        host: The address to listen on.
+        handler: A program that it runs for each notification, before it acknowledges.
     """
 
     _begin, _end, _separator = "\x1d", "\x1e", "\x1f"
@@ -906,21 +908,30 @@ class Snmptrapd:
         mibs: Iterable[str] = (),
         users: Iterable[V3User] = (),
         community: str = "public",
+        host: str = "127.0.0.1",
+        handler: str = "",
+        port: int = 0,
     ) -> None:
-        self.port = free_port(socket.SOCK_DGRAM)
+        self.port = port or free_port(socket.SOCK_DGRAM)
+        self.host = host
         self.community = community
         self.directory = scratch("snmptrapd")
         self._log = self.directory / "received"
         paths = [*map(str, mib_dirs), *filter(None, [os.environ.get("ZCS_MIB_PATH")]), "/usr/share/snmp/mibs"]
         self._mibs = ["-M", ":".join(paths), "-m", ":".join(mibs)]
-        lines = [f"snmpTrapdAddr udp:127.0.0.1:{self.port}", f"authCommunity log {community}"]
+        listen = f"udp6:[{host}]:{self.port}" if ":" in host else f"udp:{host}:{self.port}"
+        may = "log,execute" if handler else "log"
+        lines = [f"snmpTrapdAddr {listen}", f"authCommunity {may} {community}"]
+        if handler:
+            lines.append(f"traphandle default {handler}")
         for user in users:
-            engine = f"-e 0x{user.engine_id} " if user.engine_id else ""
-            keys = f'{user.auth} "{user.auth_password}" {user.priv} "{user.priv_password}"'
-            lines += [f"createUser {engine}{user.name} {keys}", f"authUser log {user.name} priv"]
+            lines += [self._create(user), f"authUser {may} {user.name} priv"]
         # %P is the kind of PDU with its version and user, %B the sender, %v the variables.
         layout = f"{self._begin}%V{self._separator}%P{self._separator}%B{self._separator}%v{self._end}\\n"
         lines.append(f"format2 {layout}")
+        # Version 1 has its own fields: enterprise, generic and specific number, and the address of the sender.
+        trap = f"uptime = %T{self._separator}trap = %N:%w:%q:%a{self._separator}%v"
+        lines.append(f"format1 {layout.replace('%v', trap)}")
         (self.directory / "snmptrapd.conf").write_text("".join(f"{line}\n" for line in lines))
         self._process: subprocess.Popen[str] | None = None
         self.start()
@@ -940,8 +951,27 @@ class Snmptrapd:
             self.directory / "output",
             env={"SNMP_PERSISTENT_DIR": str(self.directory / "persistent"), "SNMPCONFPATH": str(self.directory)},
         )
-        udp = Path("/proc/net/udp")
+        udp = Path("/proc/net/udp6" if ":" in self.host else "/proc/net/udp")
         wait_for(lambda: f":{self.port:04X} " in udp.read_text(), 10, f"snmptrapd; see {self.directory}/output")
+
+    @staticmethod
+    def _create(user: V3User) -> str:
+        engine = f"-e 0x{user.engine_id} " if user.engine_id else ""
+        keys = f'{user.auth} "{user.auth_password}" {user.priv} "{user.priv_password}"'
+        return f"createUser {engine}{user.name} {keys}"
+
+    def add_user(self, user: V3User) -> None:
+        """Know a user at the next start, or one that there is under another engine id."""
+        append(self.directory / "snmptrapd.conf", self._create(user))
+
+    def forget(self) -> None:
+        """Lose engine id and boots, as one that was installed anew."""
+        shutil.rmtree(self.directory / "persistent")
+
+    def lost(self) -> int:
+        """Datagrams that the kernel dropped because the receiver did not read fast enough."""
+        rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+        return sum(int(row[-1]) for row in rows if row[1].endswith(f":{self.port:04X}"))
 
     def stop(self) -> None:
         if self._process is not None:

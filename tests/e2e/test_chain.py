@@ -50,6 +50,9 @@ NOT_INJECTED = {
 }
 """Alerts without a fault here, and why."""
 
+NOT_HAPPENING = {"ZcsNotificationsGivenUp": "here every receiver gets everything; see test_promises.py"}
+"""Events that do not come here, and why."""
+
 THRESHOLDS = {
     "ZcsQueueActiveFull": {"warning": 0.0001},  # two messages of 20,000
     "ZcsQueueSenderFlood": {"critical": 50.0},
@@ -400,6 +403,9 @@ def _attack(lab: Lab) -> Iterator[None]:
     # The ten minutes of the administrator's window end soon for these, and its alarm with them.
     lines = [failure(at - 580, "203.0.113.11", "admin@example.com", "7071/service/admin/soap") for _ in range(5)]
     lines += [failure(at, "203.0.113.9", "ann@example.com") for _ in range(20)]
+    lines.append(
+        audit(at, "203.0.113.9", "cmd=Auth; account=ann@example.com; protocol=soap;").replace("WARN ", "INFO ")
+    )
     lines += [failure(at, "203.0.113.10", f"spray{number}@example.com") for number in range(10)]
     lines += [failure(at, f"198.51.100.{number}", "bob@example.com") for number in range(1, 11)]
     lines += [failure(at, f"2001:db8::{number:x}", f"user{number}@example.com") for number in range(1, 170)]
@@ -695,7 +701,7 @@ def _told_rightly(watch: Watch) -> None:
                 family = "Alarm" if rule.family == "general" else rule.family.capitalize()
                 assert each["trap"].rpartition("::")[2] in (f"zcs{family}Raised", f"zcs{family}Cleared"), each
         events = {(_rule(each), each["zcsNotifyObject"]) for each in told if each["trap"].endswith("zcsEvent")}
-        assert {name for name, _ in events} == {event.name for event in CATALOGUE.events}
+        assert {name for name, _ in events} == {event.name for event in CATALOGUE.events} - NOT_HAPPENING.keys()
         assert events >= {("ZcsServiceStopped", "ldap"), ("ZcsServiceStarted", "ldap"), ("ZcsServiceStarted", "logger")}
         assert ("ZcsServiceRestarted", "dnscache") in events
     numbers = {int(each["zcsNotifySequence"].split()[0]) for each in informs}

@@ -179,6 +179,21 @@ def test_a_transition_is_on_disk_before_it_is_handed_to_the_dispatcher(tell: Tel
     tell(story)
 
 
+def test_rows_of_other_parts_are_saved_with_those_of_collectors(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        keeper = Counting()
+        keeper.count = 3
+        engine._links = replace(engine._links, keepers={"other": keeper})
+        await desk.round(full(value=0))
+
+        saved = await desk.store.run(read_saved)
+        assert saved.rows["other"] == {"count": "3"}
+        assert "counting" in saved.rows
+
+    tell(story)
+
+
 def test_what_happened_is_recorded_once_it_is_on_disk_records_of_logs_first(tell: Tell) -> None:
     async def story(desk: Desk) -> None:
         engine = await desk.start()
@@ -598,5 +613,66 @@ def test_what_collectors_and_logs_saved_is_known_without_asking_the_disk(tell: T
         for each in (engine, again):
             assert each.rows == {"counting": {"count": "41"}}
             assert each.positions == {"/var/log/zimbra.log": "after line 41"}
+
+    tell(story)
+
+
+def test_what_is_said_to_one_target_goes_to_no_other(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        engine.say(MessageKind.SUPPRESSED, "", "too much", ("spare",))
+        await engine.turn()
+
+        assert [(each.target, each.message.kind) for each in desk.sent] == [("spare", MessageKind.SUPPRESSED)]
+        assert [each.target for each in (await desk.store.run(read_saved)).deliveries] == ["spare"]
+
+    tell(story)
+
+
+def test_what_the_daemon_itself_saw_is_told_as_any_event(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        engine.tell(Event("ZcsStopped", 1.0, {"name": "mta"}))
+        await engine.turn()
+        await engine.turn()
+
+        assert [each.message.text for each in desk.sent] == ["mta stopped"]
+
+    tell(story)
+
+
+def test_ids_of_alarms_do_not_repeat_after_an_older_copy_of_the_state_is_restored(
+    tell: Tell, tmp_path: Path, manual: ManualClock
+) -> None:
+    copy = tmp_path.with_name("older")
+
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        await desk.round(full("/a", 0))
+        shutil.copytree(desk.store.directory, copy)
+        await desk.round(full("/a"))
+        manual.advance(60)
+        restored = Desk(copy, manual)
+        await restored.start()
+        await restored.round(full("/b", 0))
+        await restored.round(full("/b"))
+        restored.store.close()
+
+        assert desk.sent[-1].message.alarm_id < restored.sent[-1].message.alarm_id < 2**32
+
+    tell(story)
+
+
+def test_ids_of_alarms_go_on_when_the_clock_is_set_back(tell: Tell, manual: ManualClock) -> None:
+    async def story(desk: Desk) -> None:
+        await desk.start()
+        await desk.round(full("/a", 0))
+        await desk.round(full("/a"))
+        manual.now -= 365 * 86400
+        await desk.start()
+        await desk.round(full("/a"), full("/b"))
+        await desk.round(full("/a"), full("/b"))
+
+        assert desk.sent[-1].message.alarm_id == desk.sent[0].message.alarm_id + 1
 
     tell(story)

@@ -34,6 +34,14 @@ def test_keys_without_a_compiled_in_default_exist_only_in_the_file() -> None:
     assert Localconfig({}).get("snmp_notify") is None
 
 
+@pytest.mark.parametrize(
+    ("keys", "on"),
+    [({}, False), ({"a": ""}, False), ({"a": "0"}, False), ({"a": "no"}, True), ({"a": "00"}, True)],
+)
+def test_truth_is_perls(keys: dict[str, str], *, on: bool) -> None:
+    assert Localconfig(keys).is_on("a") is on
+
+
 def test_references_are_expanded_at_any_depth_by_the_same_rule() -> None:
     site = Localconfig({"zimbra_home": "/srv/zimbra", "zimbra_db_directory": "${zimbra_home}/database"})
 

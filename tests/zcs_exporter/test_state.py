@@ -1,21 +1,26 @@
 """What is committed is there after any end of the process, whole or not at all."""
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from zcs_exporter import state as state_module
 from zcs_exporter.alerting.alarm import Alarm, SeverityState
 from zcs_exporter.alerting.model import Severity
 from zcs_exporter.notify.message import Message, MessageKind
-from zcs_exporter.state import RESERVE, SCHEMA_VERSION, Commit, Saved, StateError, StateStore, read_saved
+from zcs_exporter.state import RESERVE, Commit, Delivery, Saved, StateError, StateStore, read_saved
+from zcs_exporter.state_schema import SCHEMA_VERSION, SCHEMAS
 
 T = TypeVar("T")
 HERE = "machine:mail"
@@ -24,6 +29,10 @@ ALARM = Alarm("A", (("mountpoint", "/a"),), {Severity.WARNING: SeverityState(100
 
 def message(number: int) -> Message:
     return Message(MessageKind.TEST, f"event-{number}", "mail.example.com", "", 1000.0 + number, f"text {number}")
+
+
+def owed(number: int, sequence: int | None = None, folded: int = 0) -> Delivery:
+    return Delivery(number, "nms", message(number), sequence, folded)
 
 
 def use(directory: Path, work: Callable[[StateStore], Awaitable[T]], identity: str = HERE) -> T:
@@ -81,13 +90,14 @@ def test_a_sequence_number_is_kept_with_its_message_until_that_is_settled(tmp_pa
     async def deliver(store: StateStore) -> None:
         await store.commit(Commit(messages={1: (message(1), ("nms",)), 2: (message(2), ("nms",))}))
         await store.give_sequence("nms", 1, 41)
-        await store.give_sequence("nms", None, 42)
-        await store.settle("nms", 2)
+        await store.give_beat("nms", 42, 1042.0)
+        await store.settle([owed(2)])
 
     use(tmp_path, deliver)
 
     assert [(each.number, each.sequence) for each in saved(tmp_path).deliveries] == [(1, 41)]
     assert saved(tmp_path).sequences == {"nms": 42}
+    assert saved(tmp_path).beats == {"nms": 1042.0}
 
 
 def test_what_was_delivered_while_nothing_could_be_saved_does_not_wait_afterwards(tmp_path: Path) -> None:
@@ -99,11 +109,11 @@ def test_what_was_delivered_while_nothing_could_be_saved_does_not_wait_afterward
         await store.commit(old)
         blocked.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError):
-            await store.settle("nms", 1)
+            await store.settle([owed(1, 41)])
         with pytest.raises(sqlite3.OperationalError):
             await store.commit(new)
         blocked.execute("ROLLBACK")
-        await store.settle("nms", 2)  # before the message itself could be saved
+        await store.settle([owed(2)])  # before the message itself could be saved
         await store.commit(new)
 
     use(tmp_path, deliver)
@@ -166,7 +176,6 @@ def test_what_is_not_a_database_is_refused_with_the_remedy(tmp_path: Path) -> No
         "UPDATE alarm SET alarm = json_set(alarm, '$.colour', 'red')",
         "INSERT INTO meta VALUES ('next_alarm', 'many')",
         "INSERT OR REPLACE INTO meta VALUES ('last_message', '')",
-        "UPDATE message SET message = '{}'",
     ],
 )
 def test_damaged_rows_are_refused_with_the_remedy(tmp_path: Path, damage: str) -> None:
@@ -253,7 +262,7 @@ def test_a_delivered_message_whose_commit_failed_keeps_its_number_until_then_and
     async def deliver(store: StateStore) -> None:
         await store.give_sequence("nms", 1, 41)
         await store.give_sequence("nms", 2, 42)
-        await store.settle("nms", 1)
+        await store.settle([owed(1, 41)])
         await store.commit(Commit(messages={1: (message(1), ("nms",)), 2: (message(2), ("nms",))}))
 
     use(tmp_path, deliver)
@@ -270,7 +279,7 @@ def test_sequence_numbers_that_could_not_be_saved_are_with_the_next_transaction(
         await store.run(lambda database: database.execute("PRAGMA busy_timeout = 0"))
         blocked.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError):
-            await store.give_sequence("nms", None, 7)
+            await store.give_beat("nms", 7, 1007.0)
         blocked.execute("ROLLBACK")
         await store.commit(Commit(meta={"a": "b"}))
 
@@ -307,3 +316,105 @@ def test_the_end_of_a_process_leaves_the_reserved_room(tmp_path: Path) -> None:
     use(tmp_path, reserve)
 
     assert "reserve" not in saved(tmp_path).meta
+
+
+def rows(store: StateStore, query: str) -> Awaitable[list[tuple[object, ...]]]:
+    return store.run(lambda database: database.execute(query).fetchall())
+
+
+def test_what_was_sent_is_kept_by_its_number_for_a_replay(tmp_path: Path) -> None:
+    async def deliver(store: StateStore) -> None:
+        await store.commit(Commit(messages={number: (message(number), ("nms",)) for number in (1, 2, 3)}))
+        await store.give_sequence("nms", 1, 41, folded=6)
+        await store.settle([owed(1, 41, folded=6)])
+        await store.settle([owed(2)])
+        assert await rows(store, "SELECT * FROM sent") == [("nms", 41, 1, 6)]
+        assert [each.number for each in (await store.run(read_saved)).deliveries] == [3]
+
+    use(tmp_path, deliver)
+
+
+def test_what_is_folded_is_not_owed_and_its_count_is_on_disk_with_the_same_transaction(tmp_path: Path) -> None:
+    async def deliver(store: StateStore) -> None:
+        await store.commit(Commit(messages={number: (message(number), ("nms",)) for number in (1, 2, 3)}))
+        await store.fold(owed(3, folded=2), [owed(1), owed(2)])
+        (left,) = (await store.run(read_saved)).deliveries
+        assert (left.number, left.sequence, left.folded) == (3, None, 2)
+        assert left.told.text == message(3).standing_for(2).text
+
+    use(tmp_path, deliver)
+
+
+def test_history_is_forgotten_by_number_and_by_age_but_nothing_that_is_owed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "KEPT_MESSAGES", 10)
+
+    async def grow(store: StateStore) -> None:
+        await store.commit(Commit(messages={1: (message(1), ("nms",)), 2: (message(2), ())}))
+        await store.give_sequence("nms", 1, 41)
+        await store.commit(Commit(messages={number: (message(number), ()) for number in range(3, 13)}))
+        assert [row[0] for row in await rows(store, "SELECT number FROM message")] == [1, *range(3, 13)]
+        await store.settle([owed(1, 41)])
+        month_later = replace(message(13), at=message(12).at + state_module.KEPT_SECONDS)
+        await store.commit(Commit(messages={13: (month_later, ())}))
+        assert [row[0] for row in await rows(store, "SELECT number FROM message")] == [12, 13]
+        assert await rows(store, "SELECT * FROM sent") == []
+
+    use(tmp_path, grow)
+
+
+def test_an_older_schema_is_brought_forward_and_a_copy_of_it_kept(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "state.sqlite3")
+    old.executescript(SCHEMAS[0] + "PRAGMA user_version = 1")
+    old.execute("INSERT INTO message VALUES (7, ?)", (json.dumps(message(7).to_json()),))
+    old.execute("INSERT INTO delivery VALUES (7, 'nms', 41)")
+    old.execute("INSERT INTO meta VALUES ('identity', ?), ('install_id', 'abc')", (HERE,))
+    old.commit()
+    old.close()
+
+    (left,) = saved(tmp_path).deliveries
+
+    assert (left.number, left.message, left.sequence, left.folded) == (7, message(7), 41, 0)
+    copy = tmp_path / "state.sqlite3.schema-1"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with contextlib.closing(sqlite3.connect(copy)) as before:
+        assert before.execute("PRAGMA user_version").fetchone() == (1,)
+        assert before.execute("SELECT number, sequence FROM delivery").fetchall() == [(7, 41)]
+
+
+def test_an_alarm_saved_before_alarms_could_flap_is_read(tmp_path: Path) -> None:
+    data = ALARM.to_json()
+    for name in ("verdict", "changes", "flapping"):
+        del data[name]
+    use(tmp_path, lambda store: store.commit(Commit(alarms={"A{}": data})))
+
+    (alarm,) = saved(tmp_path).alarms
+
+    assert (alarm.verdict, alarm.changes, alarm.flapping) == (Severity.WARNING, (), False)
+
+
+def test_to_its_targets_a_clone_is_someone_new(tmp_path: Path) -> None:
+    async def deliver(store: StateStore) -> None:
+        await store.commit(Commit(messages={1: (message(1), ("nms",))}))
+        await store.give_sequence("nms", 1, 41)
+
+    use(tmp_path, deliver)
+    clone = saved(tmp_path, "machine:copy")
+
+    assert clone.sequences == {}
+    assert clone.next_message == 2
+
+
+@pytest.mark.parametrize("damage", ["{}", "{", "[]", "7", '{"kind": "loud"}'])
+def test_a_damaged_message_is_set_aside_and_the_others_are_owed(tmp_path: Path, damage: str) -> None:
+    async def break_it(store: StateStore) -> None:
+        await store.commit(Commit(messages={number: (message(number), ("nms",)) for number in (1, 2)}))
+        await store.run(lambda database: database.execute("UPDATE message SET message = ? WHERE number = 1", (damage,)))
+        found = await store.load()
+        assert [each.number for each in found.deliveries] == [2]
+        assert found.unreadable == [("nms", 1)]
+        await store.forget(found.unreadable)
+        assert (await store.load()).unreadable == []
+
+    use(tmp_path, break_it)

@@ -49,6 +49,9 @@ class Alarm:
         threshold: What it was compared with.
         offenders: Names in the evidence that people were told of.
         baseline: Already true at the very first start: told in one notice instead of a raise.
+        verdict: What its conditions say now, told or not.
+        changes: Steady times at which the verdict changed of late; they outlast a clearing.
+        flapping: It changes so often that changes are not told one by one until it is calm.
     """
 
     alert: str
@@ -64,6 +67,9 @@ class Alarm:
     evidence: Evidence = ()
     offenders: frozenset[str] = frozenset()
     baseline: bool = False
+    verdict: Severity = Severity.OK
+    changes: tuple[float, ...] = ()
+    flapping: bool = False
 
     @property
     def key(self) -> str:
@@ -82,6 +88,7 @@ class Alarm:
             "labels": dict(self.labels),
             "states": {severity.name: asdict(state) for severity, state in self.states.items()},
             "severity": self.severity.name,
+            "verdict": self.verdict.name,
             "offenders": sorted(self.offenders),
         }
 
@@ -98,6 +105,10 @@ class Alarm:
             **{name: int(data[name]) for name in ("alarm_id", "count")},
             **{name: float(data[name]) for name in ("since", "told_at")},
             "severity": Severity[data["severity"]],
+            # Absent in what was saved before alarms could flap.
+            "verdict": Severity[data.get("verdict", data["severity"])],
+            "changes": tuple(float(moment) for moment in data.get("changes", ())),
+            "flapping": bool(data.get("flapping", False)),
             "offenders": frozenset(data["offenders"]),
             "evidence": evidence_from_json(data["evidence"]),
         }

@@ -3,16 +3,17 @@
 Per alert, labels and severity it keeps the state that Prometheus keeps for a rule with ``for`` and
 ``keep_firing_for``, so that both come to one verdict; the alarm that people see is the worst severity
 that fires. What Prometheus cannot know is added: a collector that fails freezes its alarms, and when its
-last good samples have expired they become *unknown*, never *resolved*.
+last good samples have expired they become *unknown*, never *resolved*. And an alarm that changes too often
+is *flapping*: it stands, and its changes are not told, until it is calm. That shapes what is told, not the
+verdict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from zcs_exporter.alerting.alarm import Alarm, Change, SeverityState, Transition, alarm_key
 from zcs_exporter.alerting.conditions import Match, SampleIndex
-from zcs_exporter.alerting.model import AlertRule, Severity
+from zcs_exporter.alerting.model import AlertRule, Policy, Severity
 from zcs_exporter.contract import Clock
 from zcs_exporter.snapshot import Snapshot
 
@@ -21,6 +22,13 @@ MAINTENANCE = "zcs_maintenance"
 
 OFFENDER_SPACING = 600.0
 """Least seconds between two updates that only name new offenders."""
+
+
+FLAPPING_AFTER = 6
+"""Changes of an alarm within the window that are told; with the next one it is flapping."""
+
+FLAPPING_WINDOW = 600.0
+"""Seconds in which changes are counted; an alarm is calm when as long has passed without one."""
 
 
 class SteadyClock:
@@ -36,21 +44,6 @@ class SteadyClock:
     def __call__(self) -> float:
         """Return the steady time."""
         return self._monotonic() + self._offset
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """An alert as this host and site want it.
-
-    Attributes:
-        thresholds: Effective ones; empty when the alert is switched off.
-        hold: Seconds that replace the rule's own; None to keep them.
-        keep: The same for the keep time.
-    """
-
-    thresholds: Mapping[Severity, float]
-    hold: float | None = None
-    keep: float | None = None
 
 
 class Evaluator:
@@ -124,7 +117,8 @@ class Evaluator:
 
         For the first complete round of a first start: what is marked is told in one notice, not one by one.
         """
-        found = [alarm for alarm in self.alarms.values() if not log_fed.intersection(self.rule(alarm).metrics)]
+        true = (alarm for alarm in self.alarms.values() if alarm.states)
+        found = [alarm for alarm in true if not log_fed.intersection(self.rule(alarm).metrics)]
         for alarm in found:
             alarm.baseline = True
             self._changed.add(alarm.key)
@@ -167,20 +161,42 @@ class Evaluator:
         """Return what people must be told about one alarm now, if anything."""
         rule = self.rule(alarm)
         severity = max((level for level, state in alarm.states.items() if state.firing), default=Severity.OK)
+        was_flapping = alarm.flapping
+        self._watch_flapping(alarm, severity, now)
+        if alarm.flapping:
+            # It stands at the worst that was told.
+            severity = max(severity, alarm.severity)
         if severity is Severity.OK:
-            return None if alarm.states and not alarm.raised else self._forget(alarm)
+            if not alarm.raised:
+                return None if alarm.states or alarm.changes else self._forget(alarm)
+            return self._clear(alarm)
         if not alarm.raised:
             alarm.alarm_id, self.next_id = self.next_id, self.next_id + 1
             alarm.since = wall
             told = self._say(Change.RAISED, alarm, severity, now)
             return None if alarm.baseline else told
-        if severity is not alarm.severity:
+        if severity is not alarm.severity or alarm.flapping is not was_flapping:
             return self._say(Change.UPDATED, alarm, severity, now)
         if rule.names_offenders and _names(alarm) - alarm.offenders and now - alarm.told_at >= OFFENDER_SPACING:
             return self._say(Change.UPDATED, alarm, severity, now)
         if now - alarm.told_at >= rule.repeat_after(severity):
             return self._say(Change.REPEATED, alarm, severity, now)
         return None
+
+    def _watch_flapping(self, alarm: Alarm, verdict: Severity, now: float) -> None:
+        """Note a change of the verdict, and decide whether the alarm is flapping."""
+        recent = tuple(moment for moment in alarm.changes if now - moment < FLAPPING_WINDOW)
+        if verdict is not alarm.verdict:
+            recent = (*recent, now)
+            alarm.verdict = verdict
+        if recent != alarm.changes:
+            # More are not needed to know that it flaps, and it may flap for days.
+            alarm.changes = recent[-FLAPPING_AFTER - 1 :]
+            self._changed.add(alarm.key)
+        if not alarm.changes:
+            alarm.flapping = False
+        elif len(alarm.changes) > FLAPPING_AFTER and alarm.severity is not Severity.UNKNOWN:
+            alarm.flapping = True
 
     def _say(self, change: Change, alarm: Alarm, severity: Severity, now: float) -> Transition:
         alarm.severity, alarm.told_at = severity, now
@@ -193,7 +209,14 @@ class Evaluator:
         """Nobody can look any more: what stands becomes unknown, what was pending starts again later."""
         if not alarm.raised:
             return self._forget(alarm)
+        alarm.flapping = False
         return None if alarm.severity is Severity.UNKNOWN else self._say(Change.UPDATED, alarm, Severity.UNKNOWN, now)
+
+    def _clear(self, alarm: Alarm) -> Transition | None:
+        """Clear an alarm, but remember when it changed: it may come back soon, and be flapping."""
+        told = self._forget(alarm)
+        self.alarms[alarm.key] = Alarm(alarm.alert, alarm.labels, changes=alarm.changes)
+        return told
 
     def _forget(self, alarm: Alarm, why: str = "") -> Transition | None:
         del self.alarms[alarm.key]
@@ -208,6 +231,7 @@ def _names(alarm: Alarm) -> frozenset[str]:
 def _not_in_the_future(alarm: Alarm, now: float) -> None:
     """The wall clock may have been set back while the daemon was down; a time ahead would hold for ever."""
     alarm.told_at = min(alarm.told_at, now)
+    alarm.changes = tuple(min(moment, now) for moment in alarm.changes)
     for state in alarm.states.values():
         state.active_since = min(state.active_since, now)
         if state.ended is not None:

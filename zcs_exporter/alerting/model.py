@@ -5,16 +5,17 @@ below), or holds for up to three such at once. It never looks back: what is wind
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from pathlib import Path
+from pathlib import Path as Directory
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from zcs_exporter.contract import Duration
 from zcs_exporter.schema import check
-from zcs_exporter.strict_yaml import YamlError, load_yaml
+from zcs_exporter.strict_yaml import Path, YamlError, load_yaml
 
 
 class Severity(IntEnum):
@@ -262,13 +263,32 @@ class Catalogue(_Described):
         raise KeyError(name)
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An alert as this host and site want it.
+
+    Attributes:
+        thresholds: Effective ones; empty when the alert is switched off.
+        hold: Seconds that replace the rule's own; None to keep them.
+        keep: The same for the keep time.
+    """
+
+    thresholds: Mapping[Severity, float]
+    hold: float | None = None
+    keep: float | None = None
+
+
 def placeholders(text: str) -> Iterator[str]:
     """Iterate over the names in braces."""
     return (match[1] for match in _PLACEHOLDER.finditer(text))
 
 
-def load_catalogue(directory: Path) -> Catalogue:
+def load_catalogue(directory: Directory, families: Collection[Family] | None = None) -> Catalogue:
     """Read every ``*.yaml`` of a directory.
+
+    Args:
+        directory: Where each family has a file of its name.
+        families: Only these; None for all.
 
     Raises:
         ValueError: All faults, one a line, each with its file and line.
@@ -278,17 +298,20 @@ def load_catalogue(directory: Path) -> Catalogue:
     faults: list[str] = []
     kinds: tuple[tuple[str, type[AlertRule | EventRule]], ...] = (("alerts", AlertRule), ("events", EventRule))
     for file in sorted(directory.glob("*.yaml")):
+        if families is not None and file.stem not in families:
+            continue
         try:
             data, lines = load_yaml(file.read_text(encoding="utf-8"))
         except YamlError as exc:
             faults.append(f"{file.name}, {exc}")
             continue
+        inner: dict[Path, dict[Path, int]] = {}
+        for path, line in lines.items():
+            inner.setdefault(path[:2], {})[path[2:]] = line
         for key, model in kinds:
             for number, entry in enumerate(data.get(key, ())):
-                inner = {path[2:]: line for path, line in lines.items() if path[:2] == (key, number)}
-                rule, problems = check(
-                    model, {"family": data.get("family"), **entry}, inner, f"{file.name}: {key}[{number}]"
-                )
+                described = {"family": data.get("family"), **entry}
+                rule, problems = check(model, described, inner[key, number], f"{file.name}: {key}[{number}]")
                 faults += problems
                 if isinstance(rule, AlertRule):
                     alerts.append(rule)

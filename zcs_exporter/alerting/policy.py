@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from zcs_exporter.alerting.evaluate import Policy
-from zcs_exporter.alerting.model import AlertRule, Severity, Unit
+from zcs_exporter.alerting.model import AlertRule, Policy, Severity, Unit
 from zcs_exporter.contract import Duration, Kind, Metric, Sample, Section
 from zcs_exporter.localconfig import Localconfig
 

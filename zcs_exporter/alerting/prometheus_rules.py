@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from zcs_exporter.alerting.evaluate import MAINTENANCE, Policy
-from zcs_exporter.alerting.model import AlertRule, Condition, Example, Severity
+from zcs_exporter.alerting.evaluate import MAINTENANCE
+from zcs_exporter.alerting.model import AlertRule, Condition, Example, Policy, Severity
 from zcs_exporter.alerting.policy import THRESHOLD
 from zcs_exporter.alerting.wording import TEMPLATES, fill, format_value
 from zcs_exporter.durations import format_duration

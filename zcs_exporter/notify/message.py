@@ -1,7 +1,7 @@
 """What one notification says, whichever way it travels."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +20,7 @@ class MessageKind(StrEnum):
     HEARTBEAT = "heartbeat"
     STARTED = "started"
     STOPPING = "stopping"
+    SUPPRESSED = "suppressed"
     TEST = "test"
 
 
@@ -33,6 +34,7 @@ class Message:
         name: The alert or event.
         number: Its permanent id; 0 for the daemon's own messages.
         change: For an alarm, what happened to it.
+        key: For an alarm, its identity.
         object: What it is about: the values of the labels that tell one such alarm from another.
         severity: After the change; OK for a cleared alarm.
         text: One line for people.
@@ -52,6 +54,7 @@ class Message:
     number: int = 0
     family: Family = Family.GENERAL
     change: Change | None = None
+    key: str = ""
     object: str = ""
     severity: Severity = Severity.OK
     urgency: Urgency = Urgency.INFO
@@ -79,10 +82,20 @@ class Message:
         }
         return cls(**{**data, **decoded})
 
+    def standing_for(self, folded: int) -> "Message":
+        """Return it as a target gets it that is told nothing else of ``folded`` further messages."""
+        if not folded:
+            return self
+        messages = f"{folded} notification{'' if folded == 1 else 's'}"
+        if self.kind is MessageKind.SUPPRESSED:
+            return replace(self, text=f"{messages} not sent one by one: {self.text}", count=folded)
+        return replace(self, text=f"{self.text} (with {messages} before it)", count=self.count + folded)
+
 
 def alarm_text(rule: AlertRule, alarm: Alarm, host: str) -> str:
-    """Return the rule's summary with the alarm's labels and value."""
-    return fill(rule.summary, dict(alarm.labels), _shown(alarm.value, rule.unit), host)
+    """Return the rule's summary with the alarm's labels and value, and whether it is flapping."""
+    text = fill(rule.summary, dict(alarm.labels), _shown(alarm.value, rule.unit), host)
+    return f"Flapping: {text}" if alarm.flapping else text
 
 
 def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Message:
@@ -103,7 +116,8 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
         number=rule.id,
         family=rule.family,
         change=told.change,
-        object=_object(rule, alarm),
+        key=alarm.key,
+        object=alarm_object(rule, alarm),
         severity=told.severity,
         urgency=rule.urgency_of(alarm.severity),
         value=_shown(alarm.value, rule.unit),
@@ -138,7 +152,7 @@ def _shown(value: float | None, unit: Unit) -> str:
     return "" if value is None else format_value(value, unit)
 
 
-def _object(rule: AlertRule, alarm: Alarm) -> str:
+def alarm_object(rule: AlertRule, alarm: Alarm) -> str:
     """Return the labels that the summary names, or else all: a mount point without its device and type."""
     named = set(placeholders(rule.summary))
     labels = [value for name, value in alarm.labels if name in named] or [value for _, value in alarm.labels]

@@ -1,5 +1,6 @@
 """The life of an alarm, told by what people are told."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -351,3 +352,118 @@ def test_an_alarm_whose_collector_is_switched_off_is_not_called_over() -> None:
     (told,) = story.see(reading("another", []))
 
     assert (told.change, told.why) == (Change.CLEARED, "not watched any more")
+
+
+QUICK = {"for": "0s", "keep": "0s"}
+UPDATED = (Change.UPDATED, Severity.WARNING)
+
+
+def toggled(story: Story, times: int, seconds: float = 15) -> list[list[tuple[Change, Severity]]]:
+    """Let the condition come and go."""
+    return [story.later(seconds, 0.5 if number % 2 else 0.9) for number in range(times)]
+
+
+def test_the_seventh_change_within_ten_minutes_is_told_as_flapping_and_no_further_one_until_it_is_calm() -> None:
+    story = Story(rule(**QUICK))
+
+    assert toggled(story, 6) == [[RAISED], [CLEARED]] * 3
+    assert toggled(story, 40) == [[RAISED]] + [[]] * 39
+    (alarm,) = story.evaluator.active()
+    assert alarm.flapping
+    assert story.later(600, 0.5) == [CLEARED]
+    assert story.evaluator.active() == []
+
+
+def test_a_clear_that_begins_the_flapping_is_an_update_and_the_alarm_stands() -> None:
+    story = Story(rule(**QUICK))
+    story.later(15, 0.9)
+    first = [story.later(15, level) for level in (0.96, 0.9, 0.96, 0.9, 0.96)]
+    assert [told[0][0] for told in first] == [Change.UPDATED] * 5
+
+    assert story.later(15, 0.5) == [(Change.UPDATED, Severity.CRITICAL)]
+    assert story.evaluator.active()[0].flapping
+    assert story.later(15, 0.9) == []
+
+
+def test_a_flapping_alarm_that_gets_worse_is_told_and_says_its_state_when_it_is_calm() -> None:
+    story = Story(rule(**QUICK))
+    toggled(story, 7)
+
+    assert story.later(15, 0.96) == [(Change.UPDATED, Severity.CRITICAL)]
+    assert toggled(story, 4) == [[]] * 4
+    assert story.later(15, 0.9) == []
+    assert story.later(599, 0.9) == []
+    assert story.later(1, 0.9) == [UPDATED]
+    (alarm,) = story.evaluator.active()
+    assert not alarm.flapping
+    assert story.later(15, 0.5) == [CLEARED]
+
+
+def test_six_changes_within_ten_minutes_are_no_flapping_whatever_came_before() -> None:
+    story = Story(rule(**QUICK))
+
+    assert toggled(story, 40, seconds=120) == [[RAISED], [CLEARED]] * 20
+
+
+def test_a_flapping_alarm_is_flapping_after_a_restart_too() -> None:
+    story = Story(rule(**QUICK))
+    toggled(story, 9)
+    saved = tuple(
+        Alarm.from_json(json.loads(json.dumps(data))) for data in story.evaluator.changes().values() if data is not None
+    )
+
+    later = Story(rule(**QUICK), ManualClock(story.manual.now), saved)
+
+    assert toggled(later, 6) == [[]] * 6
+    assert later.evaluator.active()[0].flapping
+
+
+def test_changes_before_a_restart_count_as_flapping_after_it() -> None:
+    story = Story(rule(**QUICK))
+    toggled(story, 6)
+    saved = tuple(Alarm.from_json(data) for data in story.evaluator.changes().values() if data is not None)
+    assert [(alarm.raised, len(alarm.changes)) for alarm in saved] == [(False, 6)]
+
+    later = Story(rule(**QUICK), ManualClock(story.manual.now), saved)
+
+    assert later.later(15, 0.9) == [RAISED]
+    assert later.evaluator.active()[0].flapping
+
+
+def test_what_is_remembered_of_an_alarm_that_is_over_is_forgotten_once_it_is_calm() -> None:
+    story = Story(rule(**QUICK))
+    toggled(story, 2)
+    assert story.evaluator.alarms
+
+    story.later(600, 0.5)
+
+    assert story.evaluator.alarms == {}
+    assert set(story.evaluator.changes().values()) == {None}
+
+
+def test_a_flapping_alarm_that_nobody_can_see_any_more_is_unknown() -> None:
+    story = Story(rule(**QUICK))
+    toggled(story, 7)
+
+    assert story.later(60, None, failing=Reason.TIMEOUT) == [(Change.UPDATED, Severity.UNKNOWN)]
+    assert not story.evaluator.active()[0].flapping
+
+
+def test_flapping_changes_nothing_of_the_verdict() -> None:
+    flapping, calm = Story(rule(**QUICK)), Story(rule(**QUICK))
+    for number in range(20):
+        level = 0.5 if number % 2 else 0.96
+        flapping.later(15, level)
+        calm.manual.now, calm.manual.ticks = flapping.manual.now, flapping.manual.ticks
+        calm.evaluator.alarms = {key: alarm for key, alarm in calm.evaluator.alarms.items() if alarm.raised}
+        calm.used(level)
+
+        def firing(story: Story) -> set[Severity]:
+            return {
+                severity
+                for alarm in story.evaluator.alarms.values()
+                for severity, state in alarm.states.items()
+                if state.firing
+            }
+
+        assert firing(flapping) == firing(calm)
