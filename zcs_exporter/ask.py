@@ -1,5 +1,6 @@
 """Asks the running daemon over HTTP, with the token from its state directory."""
 
+import base64
 import json
 import os
 import ssl
@@ -53,17 +54,50 @@ def page_address(config: Config) -> str:
 
 
 def ask_daemon(config: Config, path: str) -> Any:
-    """Return the JSON answer of the daemon.
+    """Return the JSON answer of this host's daemon.
 
     Raises:
         AskError: It does not run, refuses or answers nonsense.
     """
     address = base_address(config)
-    request = urllib.request.Request(address + path, headers={"Authorization": f"Bearer {read_token(config)}"})  # noqa: S310 - http or https by construction
     # Our own daemon on our own host: its certificate names the host, not the loopback address.
     context = ssl._create_unverified_context() if address.startswith("https") else None  # noqa: S323
+    remedy = "see whether it runs: systemctl status zcs-exporter"
+    return _ask(address, path, f"Bearer {read_token(config)}", context, remedy)
+
+
+def ask_remote(address: str, path: str, username: str, password: str, ca_file: str | None = None) -> Any:
+    """Return the JSON answer of a daemon elsewhere.
+
+    Args:
+        address: Such as ``https://mail.example.com:10741``.
+        path: What is asked for.
+        username: A user of its web configuration file.
+        password: The password of that user.
+        ca_file: Certificates that its own may be signed by; the system's unless given.
+
+    Raises:
+        AskError: The address is none, it does not answer, refuses or answers nonsense.
+    """
+    parts = urllib.parse.urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        raise AskError(f"{address!r} is no address of a daemon; write it like https://mail.example.com:10741")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:  # noqa: S310 - as above
+        context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+    except OSError as exc:  # an SSLError too
+        raise AskError(f"{ca_file}: {exc.strerror or exc}; name a file of certificates in PEM form") from exc
+    login = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+    remedy = "see whether it runs and may be reached from here"
+    return _ask(address.rstrip("/"), path, f"Basic {login}", context, remedy)
+
+
+def _ask(address: str, path: str, authorization: str, context: ssl.SSLContext | None, remedy: str) -> Any:
+    request = urllib.request.Request(address + path, headers={"Authorization": authorization})  # noqa: S310 - http or https by construction
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirect()]
+    if context is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as exc:
         raise AskError(f"{address}: the daemon answered {exc.code} {exc.reason}") from exc
@@ -71,7 +105,14 @@ def ask_daemon(config: Config, path: str) -> Any:
         why = exc.reason if isinstance(exc, urllib.error.URLError) else exc
         if isinstance(why, OSError) and why.strerror:
             why = why.strerror
-        raise AskError(f"{address}: {why}; see whether it runs: systemctl status zcs-exporter") from exc
+        raise AskError(f"{address}: {why}; {remedy}") from exc
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A login goes to nobody but who was named."""
+
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
+        """Follow no redirection."""
 
 
 def _has_tls(config: Config) -> bool:

@@ -1,16 +1,20 @@
-"""Reads what a collector saved, beside a running daemon.
+"""Reads what is saved, beside a running daemon.
 
 Nothing is written but SQLite's note of a reader in its shared memory, and no writer waits: in its write-ahead log
 readers see the last commit of before.
 """
 
+import json
 import os
 import pwd
 import sqlite3
 import urllib.parse
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
-from zcs_exporter.state import SCHEMA_VERSION, StateError
+from zcs_exporter.notify.message import Message
+from zcs_exporter.state import Delivery, StateError
+from zcs_exporter.state_schema import SCHEMA_VERSION
 
 _PATIENCE = 5.0
 
@@ -21,6 +25,45 @@ def read_rows(directory: str, collector: str, begin: str) -> dict[str, str]:
     Raises:
         StateError: There is no state, it may not be read, is damaged, or a newer version wrote it.
     """
+    with _database(directory) as database:
+        found = database.execute(
+            "SELECT key, value FROM collector_row WHERE collector = ? AND key >= ? AND substr(key, 1, ?) = ?",
+            (collector, begin, len(begin), begin),
+        )
+        return dict(found.fetchall())
+
+
+def read_meta(directory: str, key: str) -> str | None:
+    """Return one of the daemon's own notes, None where it is not there.
+
+    Raises:
+        StateError: As for ``read_rows``.
+    """
+    with _database(directory) as database:
+        row = database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+def read_sent(directory: str, target: str, first: int, last: int | None) -> list[Delivery]:
+    """Return what was sent to a target under the sequence numbers ``first`` to ``last``, or to the newest.
+
+    Raises:
+        StateError: As for ``read_rows``.
+    """
+    with _database(directory) as database:
+        rows = database.execute(
+            "SELECT number, message, sequence, folded FROM sent JOIN message USING (number) "
+            "WHERE target = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
+            (target, first, 2**62 if last is None else last),
+        ).fetchall()
+    try:
+        return [Delivery(n, target, Message.from_json(json.loads(text)), seq, folded) for n, text, seq, folded in rows]
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        raise StateError(f"{directory}: a message that was sent cannot be read: {exc}") from exc
+
+
+@contextmanager
+def _database(directory: str) -> Iterator[sqlite3.Connection]:
     path = os.path.join(directory, "state.sqlite3")
     try:
         with open(path, "rb"):
@@ -37,11 +80,7 @@ def read_rows(directory: str, collector: str, begin: str) -> dict[str, str]:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise StateError(f"{path} was written by a newer zcs-exporter (schema {version}); use that version")
-            found = database.execute(
-                "SELECT key, value FROM collector_row WHERE collector = ? AND key >= ? AND substr(key, 1, ?) = ?",
-                (collector, begin, len(begin), begin),
-            )
-            return dict(found.fetchall())
+            yield database
     except sqlite3.Error as exc:
         raise StateError(f"{path}: {exc}; if the daemon does not say why, move it away to start afresh") from exc
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from zcs_exporter.state import SCHEMA_VERSION, Commit, StateError, StateStore
-from zcs_exporter.state_reader import read_rows
+from zcs_exporter.state import Commit, StateError, StateStore
+from zcs_exporter.state_reader import read_meta, read_rows
+from zcs_exporter.state_schema import SCHEMA_VERSION
 
 ROWS = {("mailflow", "day:1"): "x", ("mailflow", "day"): "no", ("mailflow", "dayz"): "no", ("auth", "day:2"): "no"}
 
@@ -110,3 +111,10 @@ def test_a_name_with_signs_that_mean_something_in_an_address_is_a_name(tmp_path:
     filled(directory).close()
 
     assert read_rows(str(directory), "mailflow", "day:") == {"day:1": "x"}
+
+
+def test_a_note_of_the_daemon_is_read_and_one_that_is_not_there_is_none(directory: Path) -> None:
+    store = StateStore(str(directory), "machine:mail")
+    asyncio.run(store.commit(Commit(meta={"snmp_engine_id": "8000"})))
+    assert read_meta(str(directory), "snmp_engine_id") == "8000"
+    assert read_meta(str(directory), "nothing") is None

@@ -1,0 +1,127 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zcs_exporter.alerting.model import Severity, load_catalogue
+from zcs_exporter.assets import asset
+from zcs_exporter.check.judge import MOST_PERFDATA, STALE_AFTER, judge
+from zcs_exporter.text import one_line
+
+NOW = 1_709_371_233.0
+RULES = load_catalogue(asset("alerts")).alerts
+FULL = [rule for rule in RULES if rule.name == "ZcsFilesystemFull"]
+
+
+def alerts(*alarms: Mapping[str, Any]) -> dict[str, Any]:
+    return {"host": "mail.example.com", "at": NOW, "alerts": list(alarms)}
+
+
+def alarm(severity: str, alert: str = "ZcsFilesystemFull", summary: str = "/opt is 97% full") -> dict[str, Any]:
+    return {"alert": alert, "severity": severity, "summary": summary, "action": "look at /opt"}
+
+
+def sample(name: str, value: float | str, **labels: str) -> dict[str, Any]:
+    return {"name": name, "labels": labels, "value": value}
+
+
+def collector(*samples: Mapping[str, Any], failure: str = "") -> dict[str, Any]:
+    return {"name": "filesystem", "failure": {"message": failure} if failure else None, "samples": list(samples)}
+
+
+def snapshot(*collectors: Mapping[str, Any], at: float = NOW, ready: bool = True) -> dict[str, Any]:
+    own = [
+        sample("zcs_alert_threshold", 0.85, alert="ZcsFilesystemFull", severity="warning"),
+        sample("zcs_alert_threshold", 0.95, alert="ZcsFilesystemFull", severity="critical"),
+        sample("zcs_alert_threshold", 43200, alert="ZcsQueueNearExpiry", severity="warning"),
+    ]
+    return {"host": "mail.example.com", "at": at, "ready": ready, "collectors": list(collectors), "own": own}
+
+
+USED = collector(sample("zcs_filesystem_used_ratio", 0.4711, mountpoint="/opt/zimbra"))
+
+
+@pytest.mark.parametrize(
+    ("severities", "status"),
+    [
+        ((), Severity.OK),
+        (("warning",), Severity.WARNING),
+        (("critical", "warning"), Severity.CRITICAL),
+        (("unknown",), Severity.UNKNOWN),
+        (("warning", "unknown"), Severity.WARNING),
+    ],
+)
+def test_the_status_is_that_of_the_worst_alarm(severities: Sequence[str], status: Severity) -> None:
+    found = judge(alerts(*map(alarm, severities)), snapshot(USED), RULES, NOW, all_rules=True)
+    assert found.status is status
+
+
+def test_one_line_says_how_many_and_which_and_details_say_what_to_do() -> None:
+    several = [alarm("critical"), *(alarm("warning", summary=f"queue {number}") for number in range(4))]
+    lines = str(judge(alerts(*several), snapshot(USED), RULES, NOW, all_rules=True)).split("\n")
+    assert lines[0] == (
+        "ZCS CRITICAL: mail.example.com: 1 critical, 4 warning: /opt is 97% full; queue 0; queue 1; and 2 more"
+        " | 'critical'=1;;;0 'warning'=4;;;0 'unknown'=0;;;0"
+    )
+    assert lines[1] == "critical: /opt is 97% full: look at /opt"
+    assert len(lines) == 6
+
+
+def test_only_alarms_of_the_rules_that_are_asked_for_count() -> None:
+    found = judge(alerts(alarm("critical", alert="ZcsMysqldDown")), snapshot(USED), FULL, NOW, all_rules=False)
+    assert (found.status, found.line) == (Severity.OK, "mail.example.com: no alarm stands")
+
+
+def test_performance_data_has_values_beside_the_thresholds_in_force() -> None:
+    found = judge(alerts(), snapshot(USED), FULL, NOW, all_rules=False)
+    assert found.perfdata == ("'ZcsFilesystemFull /opt/zimbra'=47.11%;85;95;0",)
+
+
+def test_a_lower_limit_is_a_range_and_a_series_comes_once() -> None:
+    queue = collector(sample("zcs_postfix_deferred_expiry_seconds", 1000.0), sample("zcs_x", "+Inf"))
+    rules = [rule for rule in RULES if rule.name == "ZcsQueueNearExpiry"]
+    assert judge(alerts(), snapshot(queue), rules, NOW, all_rules=False).perfdata == (
+        "'ZcsQueueNearExpiry'=1000s;43200:;;0",
+    )
+    twice = [rule for rule in RULES if rule.name in ("ZcsFilesystemFull", "ZcsFilesystemFillingNow")]
+    assert len(judge(alerts(), snapshot(USED), twice, NOW, all_rules=False).perfdata) == 1
+
+
+def test_performance_data_is_cut_between_entries() -> None:
+    many = collector(
+        *(sample("zcs_filesystem_used_ratio", 0.5, mountpoint=f"/srv/{number:060}") for number in range(99))
+    )
+    entries = judge(alerts(), snapshot(many), FULL, NOW, all_rules=False).perfdata
+    assert MOST_PERFDATA - 100 < len(" ".join(entries)) <= MOST_PERFDATA
+    assert all(entry.endswith(";0") for entry in entries)
+
+
+@pytest.mark.parametrize(
+    "given", [snapshot(USED, ready=False), snapshot(USED, at=NOW - STALE_AFTER - 1), snapshot(collector(failure="EIO"))]
+)
+def test_what_cannot_be_seen_is_unknown_and_never_ok(given: Mapping[str, Any]) -> None:
+    assert judge(alerts(), given, RULES, NOW, all_rules=True).status is Severity.UNKNOWN
+
+
+def test_a_failing_collector_matters_only_to_who_asks_for_what_it_watches() -> None:
+    both = snapshot(USED, {**collector(failure="no permission"), "name": "mysqld"})
+    assert judge(alerts(), both, FULL, NOW, all_rules=False).status is Severity.OK
+    database = [rule for rule in RULES if rule.name == "ZcsMysqldDown"]
+    found = judge(alerts(), both, database, NOW, all_rules=False)
+    assert (found.status, found.line) == (Severity.UNKNOWN, "mail.example.com: cannot see: mysqld: no permission")
+    alarmed = judge(alerts(alarm("warning")), both, RULES, NOW, all_rules=True)
+    assert alarmed.status is Severity.WARNING
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_text_breaks_the_form(summary: str, mount: str) -> None:
+    watched = collector(sample("zcs_filesystem_used_ratio", 0.5, mountpoint=mount))
+    found = judge(alerts(alarm("warning", summary=summary)), snapshot(watched), FULL, NOW, all_rules=False)
+    first, *rest = str(found).split("\n")
+    assert one_line(first, 10_000) == first
+    assert first.count("|") == 1
+    assert len(rest) == 1
+    assert "|" not in rest[0]
+    assert first.split(" | ")[1].count("'") == 2

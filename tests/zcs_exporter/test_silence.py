@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from fakes import ManualClock
+
+from collectors.services.maintenance import parse_maintenance_end
+from zcs_exporter.contract import MAINTENANCE_LIMIT
+from zcs_exporter.silence import SilenceError, end_silence, silence
+
+
+def test_the_daemon_reads_the_end_that_was_written(tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "run/zcs-exporter/maintenance"
+    end = silence(str(path), 5400, manual.clock)
+    assert end.timestamp() == int(manual.now + 5400)
+    assert parse_maintenance_end(path.read_bytes(), manual.now) == end.timestamp()
+    assert [each.name for each in path.parent.iterdir()] == ["maintenance"]
+
+
+def test_a_second_one_replaces_the_first(tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "maintenance"
+    silence(str(path), 5400, manual.clock)
+    end = silence(str(path), 60, manual.clock)
+    assert parse_maintenance_end(path.read_bytes(), manual.now) == end.timestamp()
+
+
+def test_ending_says_whether_there_was_one(tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "maintenance"
+    silence(str(path), 5400, manual.clock)
+    assert end_silence(str(path))
+    assert not path.exists()
+    assert not end_silence(str(path))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, MAINTENANCE_LIMIT + 1])
+def test_one_without_an_end_in_sight_is_refused(seconds: float, tmp_path: Path, manual: ManualClock) -> None:
+    with pytest.raises(SilenceError, match="at most 31 days"):
+        silence(str(tmp_path / "maintenance"), seconds, manual.clock)
+
+
+def test_where_it_cannot_be_written_the_remedy_is_told(tmp_path: Path, manual: ManualClock) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SilenceError, match="run this as root or as the daemon's user"):
+        silence(str(tmp_path / "file/maintenance"), 60, manual.clock)
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(SilenceError, match="run this as root"):
+        end_silence(str(tmp_path / "directory"))

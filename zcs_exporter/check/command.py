@@ -1,0 +1,75 @@
+"""``zcs-exporter check``: asks a daemon, here or elsewhere, and prints the plugin's answer."""
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from zcs_exporter.alerting.model import AlertRule, Catalogue, Family, Severity
+from zcs_exporter.ask import AskError, ask_daemon, ask_remote
+from zcs_exporter.check.judge import Result, judge
+from zcs_exporter.config import Config
+from zcs_exporter.contract import Clock, Section
+from zcs_exporter.snmp.secrets import SecretsError, read_private_file
+from zcs_exporter.strict_yaml import YamlError, load_yaml
+
+
+class CheckError(Exception):
+    """What is asked for makes no sense; the message says what would."""
+
+
+class _Login(Section):
+    username: str
+    password: SecretStr
+
+
+def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, clock: Clock) -> Result:
+    """Return the answer; whatever keeps it from being found is UNKNOWN.
+
+    Raises:
+        CheckError: An option is wrong.
+    """
+    rules = _rules(catalogue.alerts, arguments.family, arguments.alert)
+    try:
+        alerts, snapshot = (_ask(arguments, config, path) for path in ("/api/v1/alerts", "/api/v1/snapshot"))
+        everything = not arguments.family and not arguments.alert
+        return judge(alerts, snapshot, rules, clock.wall(), all_rules=everything)
+    except (AskError, SecretsError) as exc:
+        return Result(Severity.UNKNOWN, str(exc))
+    except (LookupError, TypeError, ValueError) as exc:
+        return Result(Severity.UNKNOWN, f"the answer is not that of a zcs-exporter ({type(exc).__name__}: {exc})")
+
+
+def _rules(rules: Sequence[AlertRule], families: Sequence[str], alerts: Sequence[str]) -> list[AlertRule]:
+    for asked, known in ((families, [*Family]), (alerts, [rule.name for rule in rules])):
+        for name in asked:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise CheckError(
+                    f"{name} is no {'alert' if asked is alerts else 'family'}"
+                    + (f"; did you mean {near[0]}?" if near else "")
+                )
+    return [rule for rule in rules if not (families or alerts) or rule.family in families or rule.name in alerts]
+
+
+def _ask(arguments: argparse.Namespace, config: Config, path: str) -> Any:
+    if arguments.url is None:
+        return ask_daemon(config, path)
+    if arguments.login is None:
+        raise CheckError("--url needs --login FILE, a YAML file of mode 0600 with username: and password:")
+    login = _read_login(arguments.login)
+    return ask_remote(arguments.url, path, login.username, login.password.get_secret_value(), arguments.ca_file)
+
+
+def _read_login(path: str) -> _Login:
+    """Return user and password; the message never has a part of the file's content."""
+    text = read_private_file(path, os.geteuid(), os.getegid())
+    try:
+        content, _ = load_yaml(text)
+        return _Login.model_validate(content)
+    except (YamlError, ValidationError):
+        remedy = "write two lines, 'username: ...' and 'password: ...'"
+        raise SecretsError(f"{path}: is not as it should be; {remedy}") from None

@@ -1,0 +1,161 @@
+"""Judges the daemon's answers by the conventions of the Monitoring Plugins project.
+
+Source: https://www.monitoring-plugins.org/doc/guidelines.html, "Plugin Output for Nagios".
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zcs_exporter.alerting.model import AlertRule, Condition, Severity, Unit
+from zcs_exporter.durations import format_duration
+from zcs_exporter.text import one_line
+
+STALE_AFTER = 60.0
+"""Seconds without a new snapshot after which the daemon is taken to hang: it makes one every few seconds."""
+
+MOST_PERFDATA = 4000
+"""Octets of performance data: older Nagios reads 8 KiB in all."""
+
+_SHOWN = 3
+_UNITS = {Unit.RATIO: "%", Unit.SECONDS: "s", Unit.BYTES: "B", Unit.COUNT: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a plugin prints.
+
+    Attributes:
+        status: The exit status.
+        line: One sentence.
+        details: Lines for who looks closer.
+        perfdata: Such as ``'ZcsFilesystemFull /opt'=86.5%;85;95;0``.
+    """
+
+    status: Severity
+    line: str
+    details: tuple[str, ...] = ()
+    perfdata: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        data = f" | {' '.join(self.perfdata)}" if self.perfdata else ""
+        return "\n".join([f"ZCS {self.status.name}: {_plain(self.line)}{data}", *map(_plain, self.details)])
+
+
+def judge(
+    alerts: Mapping[str, Any], snapshot: Mapping[str, Any], rules: Sequence[AlertRule], now: float, *, all_rules: bool
+) -> Result:
+    """Return the verdict on some rules.
+
+    Args:
+        alerts: Answer of ``/api/v1/alerts``.
+        snapshot: Answer of ``/api/v1/snapshot``.
+        rules: Those that are asked for.
+        now: Seconds since the epoch by the daemon's clock or one that agrees with it.
+        all_rules: Whether nothing was left out.
+    """
+    host = str(snapshot["host"])
+    age = now - float(snapshot["at"])
+    if not snapshot["ready"]:
+        return Result(Severity.UNKNOWN, f"{host}: the daemon is starting, not everything was looked at yet")
+    if age > STALE_AFTER:
+        return Result(Severity.UNKNOWN, f"{host}: the daemon has measured nothing for {format_duration(age)}")
+    names = {rule.name for rule in rules}
+    alarms = [alarm for alarm in alerts["alerts"] if all_rules or alarm["alert"] in names]
+    failing = [each for each in snapshot["collectors"] if each["failure"] is not None]
+    series = _series(snapshot)
+    # All that is known would be more than any manager draws.
+    perfdata = tuple(_counts(alarms) if all_rules else _within(_perfdata(rules, series), MOST_PERFDATA))
+    blind = [f"{each['name']}: {each['failure']['message']}" for each in failing]
+    details = [f"{alarm['severity']}: {alarm['summary']}: {alarm['action']}" for alarm in alarms]
+    details += [f"collector {text}" for text in blind]
+    status = _worst(Severity[alarm["severity"].upper()] for alarm in alarms)
+    # A collector that fails may hide what is asked for.
+    if status is Severity.OK and blind and (all_rules or _in_the_dark(rules, series)):
+        return Result(Severity.UNKNOWN, f"{host}: cannot see: {blind[0]}", tuple(details), perfdata)
+    return Result(status, f"{host}: {_sentence(alarms)}", tuple(details), perfdata)
+
+
+def _worst(severities: Iterator[Severity]) -> Severity:
+    order = (Severity.OK, Severity.UNKNOWN, Severity.WARNING, Severity.CRITICAL)
+    return max(severities, key=order.index, default=Severity.OK)
+
+
+def _sentence(alarms: Sequence[Mapping[str, Any]]) -> str:
+    if not alarms:
+        return "no alarm stands"
+    counts = [(name, sum(alarm["severity"] == name for alarm in alarms)) for name in ("critical", "warning", "unknown")]
+    found = ", ".join(f"{count} {name}" for name, count in counts if count)
+    more = f"; and {len(alarms) - _SHOWN} more" if len(alarms) > _SHOWN else ""
+    return f"{found}: {'; '.join(str(alarm['summary']) for alarm in alarms[:_SHOWN])}{more}"
+
+
+_Series = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
+
+
+def _series(snapshot: Mapping[str, Any]) -> _Series:
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    parts = [*(each["samples"] for each in snapshot["collectors"]), snapshot["own"]]
+    for sample in (sample for part in parts for sample in part):
+        if isinstance(sample["value"], int | float):
+            found.setdefault(sample["name"], {})[tuple(sorted(sample["labels"].items()))] = sample["value"]
+    return found
+
+
+def _in_the_dark(rules: Collection[AlertRule], series: _Series) -> bool:
+    return any(name not in series for rule in rules for name in rule.metrics)
+
+
+def _counts(alarms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for name in ("critical", "warning", "unknown"):
+        yield f"'{name}'={sum(alarm['severity'] == name for alarm in alarms)};;;0"
+
+
+def _perfdata(rules: Sequence[AlertRule], series: _Series) -> Iterator[str]:
+    """Yield what each rule looks at, once, beside the thresholds in force."""
+    thresholds = series.get("zcs_alert_threshold", {})
+    seen = set()
+    for rule in rules:
+        condition = rule.conditions[0]
+        limits = [
+            thresholds.get((("alert", rule.name), ("severity", severity))) for severity in ("warning", "critical")
+        ]
+        for labels, value in series.get(condition.metrics[0], {}).items():
+            if (condition.metrics, labels) in seen:
+                continue
+            seen.add((condition.metrics, labels))
+            if condition.ratio is not None:
+                whole = series.get(condition.ratio[1], {}).get(labels)
+                if not whole:
+                    continue
+                value /= whole
+            yield _entry(rule, condition, labels, value, limits)
+
+
+def _entry(
+    rule: AlertRule,
+    condition: Condition,
+    labels: tuple[tuple[str, str], ...],
+    value: float,
+    limits: Sequence[float | None],
+) -> str:
+    factor = 100 if rule.unit is Unit.RATIO else 1
+    about = " ".join(text for name, text in labels if name not in ("device", "fstype"))
+    name = one_line(f"{rule.name} {about}".strip(), 80).replace("'", "").replace("=", "").replace("|", "")
+    # A range: who is below a lower limit is outside "limit:", who is above an upper one outside "0:limit".
+    end = ":" if condition.operator == "<=" else ""
+    ranges = ["" if limit is None else f"{limit * factor:g}{end}" for limit in limits]
+    return f"'{name}'={round(value * factor, 2):.12g}{_UNITS[rule.unit]};{';'.join(ranges)};0"
+
+
+def _within(entries: Iterator[str], octets: int) -> Iterator[str]:
+    for entry in entries:
+        octets -= len(entry.encode()) + 1
+        if octets < 0:
+            return
+        yield entry
+
+
+def _plain(text: str) -> str:
+    """Return a line that cannot be taken for performance data."""
+    return one_line(text, 1000).replace("|", "/")

@@ -1,0 +1,54 @@
+"""Tells the daemon that somebody is at work on the host, until when: alarms about services are held meanwhile."""
+
+import os
+from datetime import datetime
+
+from zcs_exporter.contract import MAINTENANCE_LIMIT, Clock
+
+
+class SilenceError(Exception):
+    """It cannot be told; the message says what to do."""
+
+
+def silence(path: str, seconds: float, clock: Clock) -> datetime:
+    """Begin a maintenance, or change its end, and return that.
+
+    Args:
+        path: The file that the daemon reads the end from.
+        seconds: From now.
+        clock: The time.
+
+    Raises:
+        SilenceError: It would last too long, or the file cannot be written.
+    """
+    if not 0 < seconds <= MAINTENANCE_LIMIT:
+        raise SilenceError(f"a maintenance lasts at most {MAINTENANCE_LIMIT / 86400:.0f} days; begin another one then")
+    end = datetime.fromtimestamp(int(clock.wall() + seconds)).astimezone()
+    part = f"{path}.part"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(part, "w", encoding="ascii") as file:
+            file.write(f"{end.isoformat()}\n")
+        os.replace(part, path)
+    except OSError as exc:
+        raise _error(path, exc) from exc
+    return end
+
+
+def end_silence(path: str) -> bool:
+    """End a maintenance and return whether there was one.
+
+    Raises:
+        SilenceError: The file cannot be removed.
+    """
+    try:
+        os.remove(path)
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise _error(path, exc) from exc
+    return True
+
+
+def _error(path: str, exc: OSError) -> SilenceError:
+    return SilenceError(f"{path}: {exc.strerror}; run this as root or as the daemon's user")
