@@ -38,12 +38,12 @@ bench: $(VENV)/.stamp
 	$(BIN)/python benchmarks/logs.py --gigabyte
 	$(BIN)/python benchmarks/attack.py
 
-# Writes what is rendered from the code and the alerts: rules, their tests, the MIB, reference pages.
+# Writes what is rendered from the code and the alerts: rules, their tests, the MIB, files for managers, pages.
 generate: $(VENV)/.stamp
 	$(BIN)/python -m zcs_exporter.generate
 
 check-generated: generate
-	git diff --exit-code -- alerts/prometheus docs packaging/mib
+	git diff --exit-code -- alerts/prometheus docs packaging
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis

@@ -4,23 +4,24 @@ With no file at all the defaults below are what a host needs. Every fault is rep
 key and remedy, all at once.
 """
 
-import difflib
-import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from zcs_exporter.alerting.model import AlertRule, Catalogue, Unit
+from zcs_exporter.alerting.model import AlertRule, Catalogue, Unit, load_catalogue
 from zcs_exporter.alerting.policy import AlertsConfig, Override
+from zcs_exporter.assets import asset
 from zcs_exporter.contract import CollectorConfig, Duration, Section
-from zcs_exporter.registry import collector_classes
+from zcs_exporter.registry import collector_classes, collector_names
 from zcs_exporter.schema import check
-from zcs_exporter.snmp.notification import DEFAULT_ROOT, Oid, parse_root
-from zcs_exporter.snmp.secrets import Version
 from zcs_exporter.strict_yaml import YamlError, load_yaml
+
+if TYPE_CHECKING:
+    from zcs_exporter.snmp.secrets import Version
+    from zcs_exporter.snmp.smi import Oid
 
 DEFAULT_FILE = "/etc/zcs-exporter/config.yaml"
 
@@ -46,6 +47,8 @@ def _absolute(path: str) -> str:
 def _address(text: str) -> str:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
+    import ipaddress
+
     try:
         ipaddress.ip_address(host)
         good = bool(separator) and 0 < int(port) < 65536
@@ -56,11 +59,32 @@ def _address(text: str) -> str:
     return text
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def _network(text: str) -> str:
+    import ipaddress
+
     try:
         ipaddress.ip_network(text)
     except ValueError as exc:
         raise ValueError(f"{text!r} is not a network: {exc}; write it like 192.0.2.0/24") from exc
+    return text
+
+
+def _agentx_place(text: str) -> str:
+    if text.startswith("/"):
+        return os.path.normpath(text)
+    import ipaddress
+
+    try:
+        local = ipaddress.ip_address(_host_and_port(_address(text))[0]).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise ValueError(f"{text!r} is no socket of an snmpd on this host; write it like /var/agentx/master")
     return text
 
 
@@ -76,6 +100,7 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 EventsFile = Annotated[str, AfterValidator(_events_file)]
 Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
+AgentxPlace = Annotated[str, AfterValidator(_agentx_place)]
 
 
 class HostConfig(Section):
@@ -116,12 +141,12 @@ class WebConfig(Section):
     @property
     def host(self) -> str:
         """The address to listen on."""
-        return self.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        return _host_and_port(self.listen)[0]
 
     @property
     def port(self) -> int:
         """The port to listen on."""
-        return int(self.listen.rpartition(":")[2])
+        return _host_and_port(self.listen)[1]
 
 
 class LogConfig(Section):
@@ -172,28 +197,44 @@ class SnmpTargetConfig(Section):
         name: Of the target in metrics and logs.
         host: Name or address.
         port: UDP port.
-        version: ``2c`` or ``3``.
-        kind: An inform is acknowledged and repeated; a trap is sent once.
+        version: ``3``, or ``2c`` or ``1`` for old managers.
+        kind: An inform is acknowledged and repeated; a trap is sent once. Version 1 has traps only.
         secrets: File with the community or the user, mode 0600.
-        compat: Nothing yet.
+        compat: ``zimbra`` sends ``zmServiceStatusTrap`` besides, just as ZCS does, for managers that know only that.
         max_age: After this a message that could not be delivered is given up.
-        rate: Messages a second after a burst of 20.
+        rate: Messages a second after a burst, 5 for informs and 2 for traps; what comes faster for half a minute
+            is folded into one.
+        burst: Messages that may go out at once.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")
     host: str = Field(min_length=1, max_length=253)
     port: int = Field(default=162, ge=1, le=65535)
-    version: Literal["2c", 3] = 3
+    version: Literal[1, "1", "2c", 3] = 3
     kind: Literal["trap", "inform"] = "inform"
     secrets: AbsolutePath
-    compat: None = None
+    compat: Literal["zimbra"] | None = None
     max_age: Duration = 86400.0
-    rate: float = Field(default=5.0, gt=0, le=1000, strict=False)
+    rate: float | None = Field(default=None, gt=0, le=1000, strict=False)
+    burst: int = Field(default=20, ge=1, le=1000)
 
     @property
-    def snmp_version(self) -> Version:
+    def snmp_version(self) -> "Version":
         """The version as SNMP's own parts call it."""
-        return "2c" if self.version == "2c" else "3"
+        return "1" if self.version in (1, "1") else "2c" if self.version == "2c" else "3"
+
+    @property
+    def pace(self) -> float:
+        """Messages a second; a receiver of traps that is hurried loses them and tells nobody."""
+        return self.rate or (5.0 if self.kind == "inform" else 2.0)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "SnmpTargetConfig":
+        if self.snmp_version == "1" and self.kind == "inform":
+            raise ValueError("version 1 has no informs; add kind: trap")
+        if self.snmp_version == "3" and self.compat is not None:
+            raise ValueError("compat: zimbra goes out with a community; use version 2c or 1 for it")
+        return self
 
 
 class NotifyConfig(Section):
@@ -230,27 +271,60 @@ class SnmpConfig(Section):
     root_oid: str | None = None
 
     @property
-    def root(self) -> Oid:
+    def root(self) -> "Oid":
         """The root as numbers."""
+        from zcs_exporter.snmp.smi import DEFAULT_ROOT, parse_root
+
         return DEFAULT_ROOT if self.root_oid is None else parse_root(self.root_oid)
 
     @model_validator(mode="after")
     def _is_an_oid(self) -> "SnmpConfig":
         if self.root_oid is not None:
-            parse_root(self.root_oid)
+            _ = self.root
         return self
 
 
 class SnmpAgentConfig(Section):
-    """The SNMP agent, which this version does not have yet.
+    """The SNMP agent: managers may ask for what the daemon knows, and can change nothing.
+
+    Version 3 is answered to users with authentication and encryption only, version 2c to communities that nobody
+    guesses, from networks that are named; version 1 not at all. The objects are those of ``zcs-exporter mib``.
 
     Attributes:
-        enabled: Only ``false`` for now.
-        listen: Address and port.
+        enabled: Whether it answers.
+        listen: Address and UDP port. Ports below 1024 need a capability that the daemon has not; let snmpd, where it
+            holds port 161, pass on what it is asked.
+        allow: Networks that may ask, such as ``[192.0.2.0/24]``; needed to listen beyond this host, and for
+            communities.
+        users: Secrets files of version 3 users, each with ``user:``, ``auth:`` and ``priv:``, mode 0600. MD5, SHA-1,
+            DES and 3DES need ``allow_weak: true`` in the file.
+        communities: Secrets files of version 2c, each with a ``community:`` of 16 characters or more. Version 1 is not
+            answered.
+        contact: Who is responsible for the host: ``sysContact``.
+        location: Where it is: ``sysLocation``.
+        agentx: Where the snmpd of this host takes subagents, which it does with ``master agentx`` in its
+            configuration: the path of its socket, such as ``/var/agentx/master``, or a loopback address and port. It
+            then answers for our objects, whether ``enabled`` or not, to the users that it has.
     """
 
-    enabled: Literal[False] = False
+    enabled: bool = False
     listen: Address = "127.0.0.1:1161"
+    allow: tuple[Network, ...] = Field(default=(), strict=False)
+    users: tuple[AbsolutePath, ...] = Field(default=(), strict=False)
+    communities: tuple[AbsolutePath, ...] = Field(default=(), strict=False)
+    contact: str = Field(default="", max_length=255)
+    location: str = Field(default="", max_length=255)
+    agentx: AgentxPlace | None = None
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return _host_and_port(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to listen on."""
+        return _host_and_port(self.listen)[1]
 
 
 class Config(Section):
@@ -272,6 +346,11 @@ class Config(Section):
     snmp: SnmpConfig = SnmpConfig()
     snmp_agent: SnmpAgentConfig = SnmpAgentConfig()
 
+    @property
+    def sections(self) -> Collection[str]:
+        """The names of the collectors that have a section."""
+        return type(self.collectors).model_fields
+
     def collector(self, name: str) -> CollectorConfig:
         """Return one collector's section."""
         section = getattr(self.collectors, name)
@@ -279,19 +358,23 @@ class Config(Section):
         return section
 
 
-def config_model() -> type[Config]:
-    """Return the configuration's model with a section for every collector there is."""
-    sections: dict[str, Any] = {cls.name: (cls.config_class, cls.config_class()) for cls in collector_classes()}
+def config_model(names: Collection[str] | None = None) -> type[Config]:
+    """Return the configuration's model with a section for each of these collectors; None for every one there is."""
+    sections: dict[str, Any] = {cls.name: (cls.config_class, cls.config_class()) for cls in collector_classes(names)}
     collectors = create_model("CollectorsConfig", __base__=Section, **sections)
     return create_model("FullConfig", __base__=Config, collectors=(collectors, collectors()))
 
 
-def load_config(file: str | None, catalogue: Catalogue) -> Config:
+def load_config(
+    file: str | None, catalogue: Catalogue | None = None, collectors: Collection[str] | None = None
+) -> Config:
     """Read ``file`` and ``conf.d/*.yaml`` beside it, in name order, later files adding to earlier ones.
 
     Args:
         file: None for the default place, which may be missing.
-        catalogue: The alerts that overrides may name.
+        catalogue: The alerts that overrides may name; None to read them where there is an override.
+        collectors: Those whose settings are asked for; None for all. Others have a section only where a file
+            has one, which is checked like any.
 
     Raises:
         ConfigError: All faults of all files.
@@ -300,9 +383,9 @@ def load_config(file: str | None, catalogue: Catalogue) -> Config:
     merged: dict[str, Any] = {}
     lines: dict[tuple[str | int, ...], int] = {}
     shown = file or DEFAULT_FILE
-    model = config_model()
-    for part in _files(file):
-        data, places, problem = _parse(part)
+    parts = [(part, *_parse(part)) for part in _files(file)]
+    model = config_model(_sections_of([data for _, data, _, _ in parts], collectors))
+    for part, data, places, problem in parts:
         if problem is not None:
             faults.append(problem)
         elif data is not None:
@@ -312,11 +395,20 @@ def load_config(file: str | None, catalogue: Catalogue) -> Config:
     if faults:
         raise ConfigError(faults)
     config, faults = check(model, merged, lines, shown)
-    if config is not None:
-        faults += _cross_check(config, catalogue, lines, shown)
+    if config is not None and config.alerts.overrides:
+        faults += _cross_check(config, catalogue or load_catalogue(asset("alerts")), lines, shown)
     if config is None or faults:
         raise ConfigError(faults)
     return config
+
+
+def _sections_of(files: Iterable[Any], wanted: Collection[str] | None) -> Collection[str] | None:
+    """Return the collectors that need a section: those wanted, and those in the files; all where one has no such."""
+    if wanted is None:
+        return None
+    written = [data["collectors"] for data in files if data and isinstance(data.get("collectors"), dict)]
+    names = {str(name) for section in written for name in section}
+    return names.union(wanted) if names.issubset(collector_names()) else None
 
 
 def _files(file: str | None) -> list[str]:
@@ -384,6 +476,8 @@ def _cross_check(
         line = lines.get(("alerts", "overrides", name))
         place = f"{file}, line {line}" if line else file
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "zcs-exporter rules lists all"
             faults.append(f"{place}: alerts.overrides.{name}: no such alert; {hint}")

@@ -14,9 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from zcs_exporter.agent.agentx import AgentX
+from zcs_exporter.agent.facts import Facts
+from zcs_exporter.agent.numbers import Numbers
+from zcs_exporter.agent.provider import ViewProvider
+from zcs_exporter.agent.service import AgentService
 from zcs_exporter.alerting.alarm import Alarm
-from zcs_exporter.alerting.evaluate import Policy
-from zcs_exporter.alerting.model import AlertRule, Catalogue
+from zcs_exporter.alerting.model import AlertRule, Catalogue, Policy
 from zcs_exporter.alerting.policy import effective_policies
 from zcs_exporter.assembly import build_collectors, real_host
 from zcs_exporter.blocking import BlockingCall
@@ -29,9 +33,10 @@ from zcs_exporter.expose.http import WebServer
 from zcs_exporter.follow import Followers, LogFollower
 from zcs_exporter.hostio import Host
 from zcs_exporter.localconfig import Localconfig
-from zcs_exporter.notify.dispatcher import Dispatcher, Pace
+from zcs_exporter.notify.dispatcher import Dispatcher
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.notify.snmp_target import SnmpTarget
+from zcs_exporter.notify.target_queue import Pace, Voice
 from zcs_exporter.privacy import visible_kinds
 from zcs_exporter.runner import Runner
 from zcs_exporter.snapshot import Snapshot
@@ -39,7 +44,7 @@ from zcs_exporter.snmp.destination import Destination
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 from zcs_exporter.snmp.secrets import SecretsError, load_secrets
 from zcs_exporter.snmp.sender import SnmpSender
-from zcs_exporter.state import Commit, Saved, StateStore
+from zcs_exporter.state import QUARANTINE, Commit, Saved, StateStore
 from zcs_exporter.syslog import log_host_names
 from zcs_exporter.systemd import Notifier
 from zcs_exporter.text import one_line
@@ -63,6 +68,9 @@ HALT_PATIENCE = 0.5
 
 SETTINGS_PATIENCE = 5.0
 """Seconds to wait for ZCS's directory."""
+
+ROW_NUMBERS = "snmp_rows"
+"""Under which the numbers of table rows are saved."""
 
 HostFactory = Callable[[Config], Host]
 
@@ -126,7 +134,10 @@ def load_targets(config: Config, identity: EngineIdentity, clock: Clock) -> tupl
             faults.append(f"notify.snmp: {each.name}: {exc}")
             continue
         visible = visible_kinds(config.privacy, encrypted=each.snmp_version == "3")
-        targets.append(SnmpTarget(each.name, SnmpSender(destination, identity, clock, config.snmp.root), visible))
+        sender = SnmpSender(destination, identity, clock, config.snmp.root)
+        # The monotonic clock of Linux runs since the host was started, as /proc/uptime, which snmptrap reads.
+        up_time = clock.monotonic if each.compat == "zimbra" else None
+        targets.append(SnmpTarget(each.name, sender, visible, up_time))
     return targets, faults
 
 
@@ -153,6 +164,8 @@ class Daemon:
         self._settings = BlockingCall("reading ZCS's settings")
         self._runners: list[asyncio.Task[None]] = []
         self._web: WebServer | None = None
+        self._agents: AgentService | None = None
+        self._agentx = AgentX(lambda: self._views.view(), clock)
         self._hang_up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -231,18 +244,34 @@ class Daemon:
         """Start up, then do what the daemon does until it is cancelled."""
         saved = await self._store.load()
         if self._store.cloned_from is not None:
-            log.warning("state: made on another host; what that host still had to send is kept back")
+            log.warning(
+                "state: made on another host; the %d notifications that it still owed are kept back for good, numbers "
+                "at every target begin at 1, and SNMPv3 receivers of traps must learn the new engine id",
+                sum(each.target.startswith(QUARANTINE) for each in saved.deliveries),
+            )
         self._identity = await self._take_identity(saved)
-        self._dispatcher = Dispatcher(self._store, self._clock, self._heartbeat, saved)
+        voice = Voice(self._heartbeat, self._suppress, lambda event: self._engine.tell(event))
+        self._dispatcher = Dispatcher(self._store, self._clock, voice, saved)
+        numbers = self._row_numbers(saved)
+        self._views = ViewProvider(self._config.snmp.root, self.snapshot, self._facts, numbers)
+        self._agents = AgentService(self._identity, self._clock, self._views, lambda: self.hostname)
         links = Links(
             targets=self._dispatcher.names,
             enqueue=self._dispatcher.enqueue,
             positions=self._followers.positions,
             record=self._events.record,
-            sources=(self._followers.samples, self._dispatcher.samples, self._events.samples),
+            sources=(
+                self._followers.samples,
+                self._dispatcher.samples,
+                self._events.samples,
+                self._agents.samples,
+                self._agentx.samples,
+            ),
+            keepers={ROW_NUMBERS: numbers},
         )
         self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
         targets, faults = load_targets(self._config, self._identity, self._clock)
+        faults += self._agents.prepare(self._config)
         if faults:
             raise ConfigError(faults)
         web = WebServer(self._config.web, self._config.privacy, self, self._token(), self._clock)
@@ -274,6 +303,7 @@ class Daemon:
 
     async def _reload(self) -> list[str]:
         assert self._web is not None  # noqa: S101 - ready
+        assert self._agents is not None  # noqa: S101 - ready
         try:
             config = load_config(self._file, self._catalogue)
         except ConfigError as exc:
@@ -284,7 +314,7 @@ class Daemon:
             if getattr(config, section) != getattr(self._config, section)
         ]
         targets, unusable = load_targets(config, self._identity, self._clock)
-        faults += unusable
+        faults += [*unusable, *self._agents.prepare(config)]
         if not faults:
             try:
                 parts = await self._prepare(config, targets)
@@ -293,6 +323,7 @@ class Daemon:
         if not faults:
             faults += await self._web.reload(config.privacy)
         if faults:
+            self._agents.discard()
             return faults
         await self._halt()
         # What was collected until now is judged, told to the targets of until now, and saved.
@@ -329,11 +360,22 @@ class Daemon:
         self._events.hostname = self.hostname
         await self._events.use(parts.config.events, parts.config.privacy, parts.config.state.directory)
         each_pace = {
-            each.name: Pace(each.max_age, each.rate, heartbeat=parts.config.notify.heartbeat)
+            each.name: Pace(each.max_age, each.pace, each.burst, heartbeat=parts.config.notify.heartbeat)
             for each in parts.config.notify.snmp
         }
+        doubled = [each.name for each in parts.config.notify.snmp if each.compat == "zimbra"]
+        if doubled and parts.settings.localconfig is not None and parts.settings.localconfig.is_on("snmp_notify"):
+            log.warning(
+                "%s: compat is zimbra while ZCS sends the same traps itself, so receivers get each twice; "
+                "set snmp_notify to 0 with zmlocalconfig, run zmsnmpinit and restart zmswatchctl",
+                ", ".join(doubled),
+            )
         await self._dispatcher.use([(target, each_pace[target.name]) for target in parts.targets])
         self._engine.welcome(self._dispatcher.newcomers())
+        self._views.use(parts.config.snmp.root)
+        if self._agents is not None:
+            await self._agents.swap()
+        await self._agentx.use(parts.config.snmp_agent.agentx, parts.config.snmp.root)
         runners = [self._runner(collector, parts.config) for collector in parts.collectors]
         self._engine.adopt(runners, parts.policies, self.hostname)
         self._followers.start(self._logs(runners, parts))
@@ -385,6 +427,9 @@ class Daemon:
                 if self._runners:
                     await self._last_words()
                 await self._halt()
+                if self._agents is not None:
+                    self._agents.close()
+                await self._agentx.stop()
                 if self._web is not None:
                     await self._web.stop()
                 await self._store.finish()
@@ -398,6 +443,18 @@ class Daemon:
                 await self._engine.turn()
         await asyncio.gather(self._dispatcher.drain(LAST_WORDS), self._events.end(LAST_WORDS))
         await self._dispatcher.stop()
+
+    def _row_numbers(self, saved: Saved) -> Numbers:
+        numbers = Numbers()
+        try:
+            numbers.restore(saved.rows.get(ROW_NUMBERS, {}))
+        except ValueError as exc:
+            log.error("snmp: saved row numbers are of no use, rows of tables get new ones: %s", exc)
+            numbers = Numbers()
+        return numbers
+
+    def _facts(self, snapshot: Snapshot) -> Facts:
+        return Facts(snapshot, self.alarms(), self._dispatcher.statuses(), self.hostname)
 
     async def _take_identity(self, saved: Saved) -> EngineIdentity:
         """Return our SNMP identity, saved before anything is sent under it."""
@@ -434,11 +491,14 @@ class Daemon:
             log.error("state: cannot save the token that opens the page: %s: %s", path, exc.strerror)
         return token
 
-    def _heartbeat(self) -> Message:
+    def _heartbeat(self, at: float) -> Message:
         standing = len(self._engine.evaluator.active())
         text = f"zcs-exporter runs, {standing} alarm{'' if standing == 1 else 's'} active"
-        beat = f"{self._identity.engine_id.hex()[-8:]}-{self._clock.wall():.0f}"
-        return Message(MessageKind.HEARTBEAT, f"heartbeat-{beat}", self.hostname, "", self._clock.wall(), text)
+        beat = f"{self._identity.engine_id.hex()[-8:]}-{at:.0f}"
+        return Message(MessageKind.HEARTBEAT, f"heartbeat-{beat}", self.hostname, "", at, text)
+
+    def _suppress(self, target: str, why: str) -> None:
+        self._engine.say(MessageKind.SUPPRESSED, "", why, (target,))
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,11 +9,11 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from zcs_exporter.alerting.alarm import Alarm
-from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
-from zcs_exporter.alerting.model import Catalogue
+from zcs_exporter.alerting.evaluate import Evaluator, SteadyClock
+from zcs_exporter.alerting.model import Catalogue, Policy
 from zcs_exporter.alerting.policy import plain_thresholds, threshold_samples
 from zcs_exporter.contract import Clock, Durable, Event, EvidenceItem, EvidenceKind, Judging, Record, Sample
 from zcs_exporter.notify.message import Message, MessageKind, alarm_message, alarm_text, event_message
@@ -38,6 +38,8 @@ RECENT = 50
 
 BASELINE_EVENT = "ZcsBaseline"
 
+_EPOCH_2024 = 1_704_067_200
+
 
 @dataclass(frozen=True, slots=True)
 class Links:
@@ -49,6 +51,7 @@ class Links:
         positions: Gives the log positions that changed since the last call.
         record: Takes what happened, once it is on disk or the disk refused it.
         sources: Each gives samples about one part of the daemon.
+        keepers: Other parts that have rows to be saved, by the name under which they are.
     """
 
     targets: Callable[[Message], tuple[str, ...]]
@@ -56,6 +59,7 @@ class Links:
     positions: Callable[[], Mapping[str, str]]
     record: Callable[[Sequence[Record | Message]], None]
     sources: Sequence[Callable[[], Iterable[Sample]]] = ()
+    keepers: Mapping[str, Durable] = field(default_factory=dict)
 
 
 class Engine:
@@ -84,7 +88,9 @@ class Engine:
         self._next_number = saved.next_message
         self.positions = dict(saved.positions)
         self.rows = {name: dict(rows) for name, rows in saved.rows.items()}
-        self.evaluator = Evaluator(catalogue.alerts, saved.alarms, SteadyClock(clock), saved.next_alarm)
+        # So that ids do not repeat either when an older copy of the state is restored.
+        next_alarm = max(saved.next_alarm, int(clock.wall()) - _EPOCH_2024)
+        self.evaluator = Evaluator(catalogue.alerts, saved.alarms, SteadyClock(clock), next_alarm)
         self.latest = Snapshot(at=clock.wall())
         self.last_turn = clock.monotonic()
         self.commit_failure: str | None = None
@@ -96,8 +102,9 @@ class Engine:
         self._policies: Mapping[str, Policy] = {}
         self._waiting: list[tuple[str, Outcome]] = []
         self._said: dict[int, Message] = {}
+        self._own_events: list[Event] = []
         self._newcomers: tuple[str, ...] = ()
-        self._for_newcomers: dict[int, tuple[str, ...]] = {}
+        self._addressed: dict[int, tuple[str, ...]] = {}
         self._news = asyncio.Event()
         self._unsaved = Commit()
         self._save: asyncio.Task[None] | None = None
@@ -130,10 +137,17 @@ class Engine:
         self._waiting.append((collector, outcome))
         self._news.set()
 
-    def say(self, kind: MessageKind, name: str, text: str) -> None:
-        """Have the next turn send a message of the daemon's own."""
+    def say(self, kind: MessageKind, name: str, text: str, targets: tuple[str, ...] = ()) -> None:
+        """Have the next turn send a message of the daemon's own, to these targets or to all."""
         number = self._number()
         self._said[number] = Message(kind, self._event_id(number), self._hostname, name, self._clock.wall(), text)
+        if targets:
+            self._addressed[number] = targets
+        self._news.set()
+
+    def tell(self, event: Event) -> None:
+        """Have the next turn tell of an event that the daemon itself saw."""
+        self._own_events.append(event)
         self._news.set()
 
     async def run(self) -> None:
@@ -158,7 +172,7 @@ class Engine:
         self.last_turn = self._clock.monotonic()
         outcomes, self._waiting = self._waiting, []
         readings = dict(self.latest.readings)
-        events: list[Event] = []
+        events, self._own_events = self._own_events, []
         records: list[Record] = []
         for name, outcome in outcomes:
             if name in self._runners:  # else switched off by a reload while its last round was under way
@@ -235,7 +249,7 @@ class Engine:
         number = self._number()
         self._said[number] = event_message(rule, event, self._event_id(number), self._hostname)
         if targets:
-            self._for_newcomers[number] = targets
+            self._addressed[number] = targets
 
     def _notice(self, alarms: Sequence[Alarm], now: float) -> Event:
         texts = [alarm_text(self.evaluator.rule(alarm), alarm, self._hostname) for alarm in alarms]
@@ -248,8 +262,10 @@ class Engine:
         for name, runner in self._runners.items():
             if isinstance(runner.collector, Durable):
                 commit.rows |= self._rows(name, runner.collector)
+        for name, keeper in self._links.keepers.items():
+            commit.rows |= self._rows(name, keeper)
         commit.messages = {
-            number: (message, self._for_newcomers.pop(number, ()) or self._links.targets(message))
+            number: (message, self._addressed.pop(number, ()) or self._links.targets(message))
             for number, message in messages.items()
         }
         self.positions |= commit.positions
@@ -316,7 +332,11 @@ class Engine:
 
     def _failed(self, why: str) -> None:
         if self.commit_failure is None:
-            log.error("state: cannot save, going on in memory: %s", why)
+            log.error(
+                "state: cannot save, going on in memory; until this is mended, a crash or restart loses alarms, counts "
+                "and notifications that are not delivered yet: %s",
+                why,
+            )
         self.commit_failure = why
 
     def _number(self) -> int:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
 from zcs_exporter.config import ConfigError, load_config
+from zcs_exporter.registry import collector_names
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 CATALOGUE = load_catalogue(asset("alerts"))
@@ -146,6 +147,27 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert config.collector("postfix").enabled == "auto"
 
 
+def test_a_section_is_checked_even_where_nobody_asks_for_its_collector(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    for text, expected in (
+        ("collectors: {postfix: {interval: 1}}", "collectors.postfix.interval: "),
+        ("collectors: {postfx: {}}", "did you mean postfix"),
+        ("collectors: [postfix]", "collectors: "),
+        ("alerts: {overrides: {ZcsNothing: {warning: 1}}}", "no such alert"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=expected):
+            load_config(str(file), collectors=["auth"])
+
+
+def test_only_collectors_that_are_asked_for_or_configured_have_a_section(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("collectors: {postfix: {enabled: false}}")
+
+    assert list(load_config(str(file), collectors=["auth"]).sections) == ["postfix", "auth"]
+    assert list(load_config(str(file)).sections) == list(collector_names())
+
+
 def test_the_documented_example_is_good(tmp_path: Path) -> None:
     text = """
 host: {root: /, zimbra_home: /opt/zimbra}
@@ -213,3 +235,33 @@ def test_events_go_to_the_state_directory_unless_a_site_wants_them_elsewhere(tmp
     assert file("events: {file: attacks.json}") == "attacks.json"
     assert file("events: {file: /var/log/zcs//events.jsonl}") == "/var/log/zcs/events.jsonl"
     assert file("events: {file: null}") is None
+
+
+@pytest.mark.parametrize(
+    ("target", "pace"),
+    [({}, 5.0), ({"kind": "trap"}, 2.0), ({"version": 1, "kind": "trap"}, 2.0), ({"kind": "trap", "rate": 9}, 9.0)],
+)
+def test_traps_leave_more_slowly_than_informs_unless_told_otherwise(
+    tmp_path: Path, target: dict[str, object], pace: float
+) -> None:
+    file = tmp_path / "config.yaml"
+    one = {"name": "nms", "host": "nms.example.com", "secrets": "/etc/nms.secret", **target}
+    file.write_text(f"notify: {{snmp: [{one}]}}")
+
+    (found,) = load_config(str(file)).notify.snmp
+
+    assert found.pace == pace
+    assert found.snmp_version == ("1" if target.get("version") == 1 else "3")
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [({"version": "1"}, "add kind: trap"), ({"compat": "zimbra"}, "use version 2c or 1"), ({"burst": 0}, "burst")],
+)
+def test_a_target_that_cannot_work_is_refused(tmp_path: Path, target: dict[str, object], fault: str) -> None:
+    file = tmp_path / "config.yaml"
+    one = {"name": "nms", "host": "nms.example.com", "secrets": "/etc/nms.secret", **target}
+    file.write_text(f"notify: {{snmp: [{one}]}}")
+
+    with pytest.raises(ConfigError, match=fault):
+        load_config(str(file))
