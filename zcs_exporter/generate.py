@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from zcs_exporter.alerting.model import load_catalogue
-from zcs_exporter.alerting.prometheus_rules import RULES_FILE, TESTS_FILE, render_rules, render_tests
+from zcs_exporter.alerting.prometheus_rules import RULES_FILE, render_rules, render_tests
 from zcs_exporter.assets import asset
 from zcs_exporter.config import config_model
 from zcs_exporter.managers.files import write_manager_files
@@ -27,7 +27,7 @@ def main(root: Path) -> int:
     catalogue = load_catalogue(asset("alerts"))
     files = {
         f"alerts/prometheus/{RULES_FILE}": render_rules(catalogue.alerts),
-        f"alerts/prometheus/{TESTS_FILE}": render_tests(catalogue.alerts),
+        **{f"alerts/prometheus/{name}": text for name, text in render_tests(catalogue.alerts).items()},
         "docs/alerts.md": render_alerts_page(catalogue),
         "docs/configuration.md": render_configuration_page(config_model()),
         "docs/events.md": render_events_page(),

@@ -18,12 +18,14 @@ from zcs_exporter.durations import format_duration
 
 RULES_FILE = "zcs-exporter.rules.yaml"
 TESTS_FILE = "zcs-exporter.test.yaml"
+SLOW_TESTS_FILE = "zcs-exporter.slow.test.yaml"
 
 TARGET = {"instance": "mail.example.com", "job": "zcs"}
 """Labels that Prometheus puts on every series of a target, as used in the tests."""
 
-STEP = 60
-"""Seconds between two evaluations in the tests."""
+_STEP = 60
+_SLOW_STEP = 1800
+_SLOW = 6 * 3600.0  # hold or keep from which on a test by the minute would take Prometheus long
 
 _HEADER = "# Rendered from alerts/*.yaml by 'make generate'; change those.\n"
 _STALE = 300
@@ -45,12 +47,29 @@ def render_rules(rules: Sequence[AlertRule], policies: Mapping[str, Policy] | No
     return _HEADER + _dump({"groups": [{"name": name, "rules": members} for name, members in groups.items()]})
 
 
-def render_tests(rules: Sequence[AlertRule]) -> str:
-    """Return a ``promtool test rules`` file that proves every example of every alert."""
+def render_tests(rules: Sequence[AlertRule]) -> dict[str, str]:
+    """Return the ``promtool test rules`` files, by name, that prove every example of every alert."""
+    return {
+        name: _tests([rule for rule in rules if step(rule) == interval], interval)
+        for name, interval in ((TESTS_FILE, _STEP), (SLOW_TESTS_FILE, _SLOW_STEP))
+    }
+
+
+def _tests(rules: Sequence[AlertRule], interval: int) -> str:
     tests = [_test(rule, example) for rule in rules for example in rule.examples]
     return _HEADER + _dump(
-        {"rule_files": [RULES_FILE], "evaluation_interval": _prometheus_duration(STEP), "tests": tests}
+        {"rule_files": [RULES_FILE], "evaluation_interval": _prometheus_duration(interval), "tests": tests}
     )
+
+
+def step(rule: AlertRule) -> int:
+    """Return the seconds between two evaluations in the tests of an alert."""
+    return _SLOW_STEP if max(_holds(rule)[1], rule.keep) >= _SLOW else _STEP
+
+
+def _up(seconds: float, rule: AlertRule) -> int:
+    """Return a duration in whole steps, at least as long."""
+    return int(-(-seconds // step(rule)) * step(rule))
 
 
 def checkpoints(rule: AlertRule, example: Example) -> Iterator[tuple[int, frozenset[Severity]]]:
@@ -60,15 +79,15 @@ def checkpoints(rule: AlertRule, example: Example) -> Iterator[tuple[int, frozen
     """
     firing = _met(rule, example)
     shortest, longest = _holds(rule)
-    if shortest > STEP:
-        yield int(shortest // STEP * STEP) - STEP, frozenset()
-    yield int(-(-longest // STEP) * STEP) + STEP, firing
-    yield series_end(rule) + int(-(-rule.keep // STEP) * STEP) + _STALE + 2 * STEP, frozenset()
+    if shortest > step(rule):
+        yield int(shortest // step(rule) - 1) * step(rule), frozenset()
+    yield _up(longest, rule) + step(rule), firing
+    yield series_end(rule) + _up(rule.keep, rule) + _up(_STALE, rule) + 2 * step(rule), frozenset()
 
 
 def series_end(rule: AlertRule) -> int:
     """Return for how many seconds the example's series last."""
-    return int(-(-_holds(rule)[1] // STEP) * STEP) + 2 * STEP
+    return _up(_holds(rule)[1], rule) + 2 * step(rule)
 
 
 def _holds(rule: AlertRule) -> tuple[float, float]:
@@ -142,7 +161,8 @@ def _template(rule: AlertRule, text: str) -> str:
 
 def _test(rule: AlertRule, example: Example) -> dict[str, Any]:
     inputs = {name: (value, example.labels) for name, value in example.values.items()}
-    steps, all_steps = series_end(rule) // STEP, max(moment for moment, _ in checkpoints(rule, example)) // STEP
+    steps = series_end(rule) // step(rule)
+    all_steps = max(moment for moment, _ in checkpoints(rule, example)) // step(rule)
     series = [
         {"series": _selector(name, labels | TARGET), "values": f"{value}+0x{steps}"}
         for name, (value, labels) in inputs.items()
@@ -152,7 +172,7 @@ def _test(rule: AlertRule, example: Example) -> dict[str, Any]:
         series.append({"series": _selector(THRESHOLD.name, labels), "values": f"{threshold}+0x{all_steps}"})
     return {
         "name": f"{rule.name} {example.fires} at {', '.join(f'{value:g}' for value in example.values.values())}",
-        "interval": _prometheus_duration(STEP),
+        "interval": _prometheus_duration(step(rule)),
         "input_series": series,
         "alert_rule_test": [
             {

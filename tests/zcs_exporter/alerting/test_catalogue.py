@@ -14,12 +14,12 @@ from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
 from zcs_exporter.alerting.model import AlertRule, Example, Severity, load_catalogue, placeholders
 from zcs_exporter.alerting.prometheus_rules import (
     RULES_FILE,
-    STEP,
     TESTS_FILE,
     checkpoints,
     render_rules,
     render_tests,
     series_end,
+    step,
 )
 from zcs_exporter.assets import asset
 from zcs_exporter.own_metrics import OWN_METRICS
@@ -78,7 +78,7 @@ def test_the_daemon_judges_an_example_as_prometheus_must(rule: AlertRule, exampl
     series = [sample(name, example.labels, value) for name, value in example.values.items()]
     verdicts = dict(checkpoints(rule, example))
 
-    for moment in range(0, max(verdicts) + 1, STEP):
+    for moment in range(0, max(verdicts) + 1, step(rule)):
         manual.advance(begin + moment - manual.now)
         there = series if moment <= series_end(rule) else []
         seen = snapshot(manual.now, reading("made up", there, declares=rule.metrics))
@@ -100,9 +100,11 @@ def test_prometheus_judges_every_example_as_written(tmp_path: Path) -> None:
             pytest.fail("promtool is missing; install the package prometheus")
         pytest.skip("promtool is missing; install the package prometheus")
     (tmp_path / RULES_FILE).write_text(render_rules(CATALOGUE.alerts))
-    (tmp_path / TESTS_FILE).write_text(render_tests(CATALOGUE.alerts))
+    tests = render_tests(CATALOGUE.alerts)
+    for name, content in tests.items():
+        (tmp_path / name).write_text(content)
 
-    for command in (["check", "rules", "--lint=all", "--lint-fatal", RULES_FILE], ["test", "rules", TESTS_FILE]):
+    for command in (["check", "rules", "--lint=all", "--lint-fatal", RULES_FILE], ["test", "rules", *tests]):
         done = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
@@ -124,7 +126,7 @@ def test_a_rendered_threshold_that_moved_fails_the_promtool_tests(tmp_path: Path
         )
         for rule in rules
     ]
-    (tmp_path / TESTS_FILE).write_text(render_tests(at_the_edge))
+    (tmp_path / TESTS_FILE).write_text(render_tests(at_the_edge)[TESTS_FILE])
 
     done = subprocess.run([promtool, "test", "rules", TESTS_FILE], cwd=tmp_path, capture_output=True, check=False)
 
