@@ -1,6 +1,7 @@
 """Asks the running daemon over HTTP, with the token from its state directory."""
 
 import base64
+import http.client
 import json
 import os
 import ssl
@@ -12,6 +13,12 @@ from typing import Any
 from zcs_exporter.config import Config
 
 TIMEOUT = 5.0
+
+_REMEDIES = {
+    401: "name a user of its web configuration file, or on its own host the --config that it was started with",
+    403: "web.allow of its configuration has to name the address that this comes from",
+    404: "see whether it is a zcs-exporter, and of this version",
+}
 
 
 class AskError(Exception):
@@ -79,16 +86,25 @@ def ask_remote(address: str, path: str, username: str, password: str, ca_file: s
     Raises:
         AskError: The address is none, it does not answer, refuses or answers nonsense.
     """
-    parts = urllib.parse.urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+    if not _names_a_daemon(address):
         raise AskError(f"{address!r} is no address of a daemon; write it like https://mail.example.com:10741")
     try:
-        context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        context = ssl.create_default_context(cafile=ca_file) if address.lower().startswith("https:") else None
     except OSError as exc:  # an SSLError too
         raise AskError(f"{ca_file}: {exc.strerror or exc}; name a file of certificates in PEM form") from exc
     login = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
     remedy = "see whether it runs and may be reached from here"
     return _ask(address.rstrip("/"), path, f"Basic {login}", context, remedy)
+
+
+def _names_a_daemon(address: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(address)
+        whole = parts.port is None or parts.port > 0
+    except ValueError:  # half an IPv6 address, or a port that is no number
+        return False
+    rest = (parts.username, parts.query, parts.fragment, parts.path.rstrip("/"))
+    return whole and parts.scheme in ("http", "https") and bool(parts.hostname) and not any(rest)
 
 
 def _ask(address: str, path: str, authorization: str, context: ssl.SSLContext | None, remedy: str) -> Any:
@@ -100,8 +116,9 @@ def _ask(address: str, path: str, authorization: str, context: ssl.SSLContext | 
         with urllib.request.build_opener(*handlers).open(request, timeout=TIMEOUT) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as exc:
-        raise AskError(f"{address}: the daemon answered {exc.code} {exc.reason}") from exc
-    except (OSError, ValueError) as exc:
+        remedy = _REMEDIES.get(exc.code, "see its log")
+        raise AskError(f"{address}: the daemon answered {exc.code} {exc.reason}; {remedy}") from exc
+    except (OSError, ValueError, http.client.HTTPException) as exc:
         why = exc.reason if isinstance(exc, urllib.error.URLError) else exc
         if isinstance(why, OSError) and why.strerror:
             why = why.strerror

@@ -83,7 +83,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         return _arguments(words)
     except SystemExit as exc:
-        raise SystemExit(UNKNOWN if exc.code and words[:1] == ["check"] else exc.code) from None
+        if not exc.code or words[:1] != ["check"]:
+            raise
+        # What is wrong is on standard error, which a manager does not look at.
+        print("ZCS UNKNOWN: wrong usage; see zcs-exporter check --help")
+        raise SystemExit(UNKNOWN) from None
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -418,14 +422,19 @@ def _silence(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     """Exit status 0 ok, 1 warning, 2 critical, 3 unknown."""
+    from zcs_exporter.alerting.model import Severity
     from zcs_exporter.check.command import CheckError, check
+    from zcs_exporter.check.judge import Result
     from zcs_exporter.contract import Clock
 
     try:
-        result = check(arguments, _catalogue(), _load(arguments), Clock())
+        # Who asks elsewhere needs no configuration, and may not be allowed to read that of this host.
+        config = _load(arguments) if arguments.url is None else None
+        result = check(arguments, _catalogue(), config, Clock())
     except (CheckError, _UnusableError) as exc:
-        print(f"ZCS UNKNOWN: {exc}")
-        return UNKNOWN
+        result = Result(Severity.UNKNOWN, " ".join(str(exc).splitlines()))
+    except Exception as exc:  # noqa: BLE001 - Python's own exit status 1 would be a warning about the host
+        result = Result(Severity.UNKNOWN, f"bug, please report it: {type(exc).__name__}: {exc}")
     print(result)
     return result.status
 
@@ -546,6 +555,8 @@ def _trap_replay(arguments: argparse.Namespace) -> int:
     target = next((each for each in config.notify.snmp if each.name == arguments.target), None)
     if target is None:
         raise _UnusableError(f"no target {arguments.target}; notify.snmp has the names")
+    if arguments.last is not None and arguments.last < arguments.first:
+        raise _UnusableError(f"--until {arguments.last} is before --from {arguments.first}")
     try:
         return _wait_for(replay(config, target, arguments.first, arguments.last, Clock()))
     except StateError as exc:

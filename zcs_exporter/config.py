@@ -415,7 +415,11 @@ def _files(file: str | None) -> list[str]:
     main = file or DEFAULT_FILE
     if file is None and not os.path.exists(main):
         return []
-    return [main, *(str(path) for path in sorted(Path(os.path.dirname(main) or ".", "conf.d").glob("*.yaml")))]
+    directory = os.path.join(os.path.dirname(main) or ".", "conf.d")
+    try:
+        return [main, *(str(path) for path in sorted(Path(directory).glob("*.yaml")))]
+    except OSError as exc:
+        raise ConfigError([f"{directory}: {exc.strerror}; run this as root or as the daemon's user"]) from exc
 
 
 def _parse(file: str) -> tuple[Any, dict[tuple[str | int, ...], int], str | None]:

@@ -278,7 +278,7 @@ class Daemon:
         await web.start()
         self._web = web
         parts = await self._first_parts(targets)
-        with contextlib.suppress(sqlite3.Error):  # a full disk now is told by the first commit
+        with contextlib.suppress(sqlite3.Error, OSError):  # what is wrong is told by the first commit
             await self._store.reserve()
         await self._begin(parts)
         self._engine.say(MessageKind.STARTED, "", f"zcs-exporter started on {self.hostname}")

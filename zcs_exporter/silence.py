@@ -1,6 +1,7 @@
 """Tells the daemon that somebody is at work on the host, until when: alarms about services are held meanwhile."""
 
 import os
+import tempfile
 from datetime import datetime
 
 from zcs_exporter.contract import MAINTENANCE_LIMIT, Clock
@@ -21,14 +22,21 @@ def silence(path: str, seconds: float, clock: Clock) -> datetime:
     Raises:
         SilenceError: It would last too long, or the file cannot be written.
     """
-    if not 0 < seconds <= MAINTENANCE_LIMIT:
+    if seconds < 1:
+        raise SilenceError("a maintenance lasts a second at least; --end ends one")
+    if seconds > MAINTENANCE_LIMIT:
         raise SilenceError(f"a maintenance lasts at most {MAINTENANCE_LIMIT / 86400:.0f} days; begin another one then")
     end = datetime.fromtimestamp(int(clock.wall() + seconds)).astimezone()
-    part = f"{path}.part"
+    directory = os.path.dirname(path)
     try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        with open(part, "w", encoding="ascii") as file:
+        if not os.path.isdir(directory):
+            os.makedirs(directory)
+            os.chmod(directory, 0o755)  # noqa: S103 - the daemon must get at the file below it
+        # Of a name that nobody can have made a link of: root may write here what belongs to the daemon's user.
+        descriptor, part = tempfile.mkstemp(dir=directory, prefix=".maintenance-")
+        with open(descriptor, "w", encoding="ascii") as file:
             file.write(f"{end.isoformat()}\n")
+            os.fchmod(descriptor, 0o644)  # the daemon reads it, whoever wrote it with whatever mask
         os.replace(part, path)
     except OSError as exc:
         raise _error(path, exc) from exc

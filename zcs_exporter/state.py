@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 RESERVE = 2 << 20
 """Bytes kept free inside the database's files, so that a full disk does not refuse the next notifications."""
 
+SPARE = 1 << 20
+"""Bytes that the reserve leaves free: it must not itself be what fills the disk."""
+
 CHECKPOINT_PAGES = 400
 """Pages of log after which SQLite writes them back: so many that the log never needs more room than was reserved."""
 
@@ -306,9 +309,16 @@ class StateStore:
         return self._hand_over(note)
 
     async def reserve(self) -> None:
-        """Make room inside the files for what must be written when the disk is full."""
+        """Make room inside the files for what must be written when the disk is full; on a disk that nearly is, none."""
 
         def grow(database: sqlite3.Connection) -> None:
+            wanting = self._wanting(database)
+            if wanting and self._free() < wanting + SPARE:
+                log.warning(
+                    "state: %s has no room to spare, nothing is reserved for when its disk is full; make room on it",
+                    self.directory,
+                )
+                return
             database.execute("INSERT OR REPLACE INTO meta VALUES ('reserve', zeroblob(?))", (RESERVE,))
 
         await self.run(grow)
@@ -379,6 +389,16 @@ class StateStore:
         except OSError:
             return True  # SQLite itself will say what is wrong
         return (status.st_dev, status.st_ino) == self._file
+
+    def _wanting(self, database: sqlite3.Connection) -> int:
+        """Return by how much the reserve would make the database and its log grow."""
+        unused, page = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+        log_size = os.stat(self._path + "-wal").st_size
+        return max(0, RESERVE - int(unused) * int(page)) + max(0, RESERVE - log_size)
+
+    def _free(self) -> int:
+        found = os.statvfs(self.directory)
+        return found.f_bavail * found.f_frsize
 
     def _checkpoint(self) -> None:
         with contextlib.suppress(sqlite3.Error):

@@ -51,6 +51,9 @@ def read_sent(directory: str, target: str, first: int, last: int | None) -> list
         StateError: As for ``read_rows``.
     """
     with _database(directory) as database:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version < SCHEMA_VERSION:
+            raise StateError(f"{directory}: an older zcs-exporter kept nothing to replay; start the daemon")
         rows = database.execute(
             "SELECT number, message, sequence, folded FROM sent JOIN message USING (number) "
             "WHERE target = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",

@@ -21,7 +21,7 @@ CREATE TABLE destination (target TEXT PRIMARY KEY, sequence INTEGER NOT NULL) WI
 """,
     """
 ALTER TABLE message ADD COLUMN at REAL NOT NULL DEFAULT 0;
-UPDATE message SET at = json_extract(message, '$.at');
+UPDATE message SET at = coalesce(json_extract(message, '$.at'), 0) WHERE json_valid(message);
 ALTER TABLE delivery ADD COLUMN folded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE destination ADD COLUMN beat REAL;
 CREATE TABLE sent (

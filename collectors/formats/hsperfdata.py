@@ -179,6 +179,10 @@ class PerfFile:
         self._layout = perf.layout
         return perf
 
+    def __del__(self) -> None:
+        """Close it when nobody has it any more, as after a reload, which makes new collectors."""
+        self.close()
+
     def close(self) -> None:
         """Close it for good."""
         if self._descriptor >= 0:

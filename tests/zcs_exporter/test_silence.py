@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,34 @@ def test_ending_says_whether_there_was_one(tmp_path: Path, manual: ManualClock) 
     assert not end_silence(str(path))
 
 
-@pytest.mark.parametrize("seconds", [0, -1, MAINTENANCE_LIMIT + 1])
-def test_one_without_an_end_in_sight_is_refused(seconds: float, tmp_path: Path, manual: ManualClock) -> None:
-    with pytest.raises(SilenceError, match="at most 31 days"):
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "a second at least"), (-1, "--end"), (MAINTENANCE_LIMIT + 1, "at most 31 days")]
+)
+def test_one_of_no_length_or_without_an_end_in_sight_is_refused(
+    seconds: float, said: str, tmp_path: Path, manual: ManualClock
+) -> None:
+    with pytest.raises(SilenceError, match=said):
         silence(str(tmp_path / "maintenance"), seconds, manual.clock)
+
+
+def test_the_daemon_may_read_it_whoever_wrote_it_with_whatever_mask(tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "run/maintenance"
+    before = os.umask(0o077)
+    try:
+        silence(str(path), 60, manual.clock)
+    finally:
+        os.umask(before)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+
+
+def test_a_link_that_somebody_has_planted_is_not_followed(tmp_path: Path, manual: ManualClock) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    for name in ("maintenance", "maintenance.part"):
+        (tmp_path / name).symlink_to(precious)
+    silence(str(tmp_path / "maintenance"), 60, manual.clock)
+    assert precious.read_text() == "kept"
+    assert not (tmp_path / "maintenance").is_symlink()
 
 
 def test_where_it_cannot_be_written_the_remedy_is_told(tmp_path: Path, manual: ManualClock) -> None:

@@ -318,6 +318,37 @@ def test_the_end_of_a_process_leaves_the_reserved_room(tmp_path: Path) -> None:
     assert "reserve" not in saved(tmp_path).meta
 
 
+class Cramped(StateStore):
+    """On a disk with little room."""
+
+    free = 2 * RESERVE
+
+    def _free(self) -> int:
+        return self.free
+
+
+def test_the_reserve_is_not_what_fills_a_disk_that_nearly_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Cramped(str(tmp_path), HERE)
+    try:
+        asyncio.run(store.reserve())
+    finally:
+        store.close()
+    assert (tmp_path / "state.sqlite3").stat().st_size < RESERVE
+    assert "nothing is reserved" in caplog.text
+
+
+def test_room_that_was_reserved_before_needs_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Cramped(str(tmp_path), HERE)
+    try:
+        store.free = 1 << 40
+        asyncio.run(store.reserve())
+        store.free = 0
+        asyncio.run(store.reserve())
+    finally:
+        store.close()
+    assert "nothing is reserved" not in caplog.text
+
+
 def rows(store: StateStore, query: str) -> Awaitable[list[tuple[object, ...]]]:
     return store.run(lambda database: database.execute(query).fetchall())
 
@@ -381,6 +412,22 @@ def test_an_older_schema_is_brought_forward_and_a_copy_of_it_kept(tmp_path: Path
     with contextlib.closing(sqlite3.connect(copy)) as before:
         assert before.execute("PRAGMA user_version").fetchone() == (1,)
         assert before.execute("SELECT number, sequence FROM delivery").fetchall() == [(7, 41)]
+
+
+def test_a_damaged_message_does_not_keep_an_older_schema_from_being_brought_forward(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "state.sqlite3")
+    old.executescript(SCHEMAS[0] + "PRAGMA user_version = 1")
+    texts = ['{"broken', "{}", json.dumps(message(9).to_json())]
+    old.executemany("INSERT INTO message VALUES (?, ?)", zip((7, 8, 9), texts, strict=True))
+    old.executemany("INSERT INTO delivery VALUES (?, 'nms', NULL)", [(7,), (8,), (9,)])
+    old.execute("INSERT INTO meta VALUES ('identity', ?), ('install_id', 'abc')", (HERE,))
+    old.commit()
+    old.close()
+
+    left = saved(tmp_path)
+
+    assert [each.number for each in left.deliveries] == [9]
+    assert left.unreadable == [("nms", 7), ("nms", 8)]
 
 
 def test_an_alarm_saved_before_alarms_could_flap_is_read(tmp_path: Path) -> None:

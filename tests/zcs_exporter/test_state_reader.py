@@ -4,13 +4,14 @@ import asyncio
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from zcs_exporter.state import Commit, StateError, StateStore
-from zcs_exporter.state_reader import read_meta, read_rows
-from zcs_exporter.state_schema import SCHEMA_VERSION
+from zcs_exporter.state_reader import read_meta, read_rows, read_sent
+from zcs_exporter.state_schema import SCHEMA_VERSION, SCHEMAS
 
 ROWS = {("mailflow", "day:1"): "x", ("mailflow", "day"): "no", ("mailflow", "dayz"): "no", ("auth", "day:2"): "no"}
 
@@ -118,3 +119,11 @@ def test_a_note_of_the_daemon_is_read_and_one_that_is_not_there_is_none(director
     asyncio.run(store.commit(Commit(meta={"snmp_engine_id": "8000"})))
     assert read_meta(str(directory), "snmp_engine_id") == "8000"
     assert read_meta(str(directory), "nothing") is None
+
+
+def test_what_an_older_version_sent_cannot_be_sent_again_and_nobody_is_told_to_throw_it_away(directory: Path) -> None:
+    directory.mkdir()
+    with closing(sqlite3.connect(directory / "state.sqlite3")) as old:
+        old.executescript(SCHEMAS[0] + "PRAGMA user_version = 1")
+    with pytest.raises(StateError, match=r"kept nothing to replay; start the daemon$"):
+        read_sent(str(directory), "nms", 1, None)

@@ -76,10 +76,11 @@ class SnmpAgent:
         Raises:
             OSError: The address cannot be had.
         """
-        if former is not None and former._socket is not None and former._config.listen == self._config.listen:
-            self._socket = former._socket.dup()
+        held = None if former is None or former._config.port != self._config.port else former._socket
+        if held is not None and former is not None and former._config.listen == self._config.listen:
+            self._socket = held.dup()
         else:
-            self._socket = bind(self._config.host, self._config.port)
+            self._socket = bind(self._config.host, self._config.port, held)
 
     async def start(self, former: "SnmpAgent | None" = None) -> None:
         """Begin to answer; counters go on from those of an agent that was there before."""

@@ -22,6 +22,9 @@ from zcs_exporter.snmp.smi import Oid, Syntax, VarBind
 MOST_VARIABLES = 1000
 """In the answer to one GetBulk, which RFC 3416 lets us cut; whoever wants more asks again."""
 
+MOST_RANGES = 2000
+"""In one request: more than any manager asks for, and few enough that nobody's request holds us for long."""
+
 _TYPES = dict.fromkeys(Syntax, ValueType.INTEGER) | {
     Syntax.UNSIGNED: ValueType.GAUGE32,
     Syntax.GAUGE: ValueType.GAUGE32,
@@ -38,6 +41,8 @@ Request = Get | GetNext | GetBulk | TestSet | CommitSet | UndoSet | Ping
 def answer(request: Request, view: MibView) -> Response:
     """Return the answer to a request of the master's."""
     match request:
+        case Get(ranges) | GetNext(ranges) | GetBulk(ranges=ranges) if len(ranges) > MOST_RANGES:
+            return Response(error=ErrorStatus.GEN_ERR, index=1)
         case GetNext(ranges):
             return Response(tuple(_next(view, each) for each in ranges))
         case Get(ranges):

@@ -50,8 +50,10 @@ class AgentService:
         try:
             agent.open(self._agent)
         except OSError as exc:
-            listen = config.snmp_agent.listen
-            return [f"snmp_agent.listen: {listen}: {exc.strerror}; give an address of this host and a free port"]
+            remedy = "give an address of this host and a free port"
+            if isinstance(exc, PermissionError):
+                remedy = "give a port from 1024 on, as in 127.0.0.1:1161, and let snmpd pass on what it is asked"
+            return [f"snmp_agent.listen: {config.snmp_agent.listen}: {exc.strerror}; {remedy}"]
         self._next = agent
         return []
 

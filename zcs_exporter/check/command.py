@@ -26,8 +26,14 @@ class _Login(Section):
     password: SecretStr
 
 
-def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, clock: Clock) -> Result:
+def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | None, clock: Clock) -> Result:
     """Return the answer; whatever keeps it from being found is UNKNOWN.
+
+    Args:
+        arguments: As typed.
+        catalogue: The alerts.
+        config: Where the daemon of this host is; None when another one is asked.
+        clock: The time.
 
     Raises:
         CheckError: An option is wrong.
@@ -55,8 +61,10 @@ def _rules(rules: Sequence[AlertRule], families: Sequence[str], alerts: Sequence
     return [rule for rule in rules if not (families or alerts) or rule.family in families or rule.name in alerts]
 
 
-def _ask(arguments: argparse.Namespace, config: Config, path: str) -> Any:
-    if arguments.url is None:
+def _ask(arguments: argparse.Namespace, config: Config | None, path: str) -> Any:
+    if config is not None:
+        if arguments.login is not None or arguments.ca_file is not None:
+            raise CheckError("--login and --ca-file need --url; without it the daemon of this host is asked")
         return ask_daemon(config, path)
     if arguments.login is None:
         raise CheckError("--url needs --login FILE, a YAML file of mode 0600 with username: and password:")

@@ -3,6 +3,7 @@
 Source: https://www.monitoring-plugins.org/doc/guidelines.html, "Plugin Output for Nagios".
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ MOST_PERFDATA = 4000
 """Octets of performance data: older Nagios reads 8 KiB in all."""
 
 _SHOWN = 3
+_RANK = (Severity.OK, Severity.UNKNOWN, Severity.WARNING, Severity.CRITICAL)
 _UNITS = {Unit.RATIO: "%", Unit.SECONDS: "s", Unit.BYTES: "B", Unit.COUNT: ""}
 
 
@@ -62,6 +64,7 @@ def judge(
         return Result(Severity.UNKNOWN, f"{host}: the daemon has measured nothing for {format_duration(age)}")
     names = {rule.name for rule in rules}
     alarms = [alarm for alarm in alerts["alerts"] if all_rules or alarm["alert"] in names]
+    alarms.sort(key=lambda alarm: -_RANK.index(_severity(alarm)))  # only the first ones are in the line
     failing = [each for each in snapshot["collectors"] if each["failure"] is not None]
     series = _series(snapshot)
     # All that is known would be more than any manager draws.
@@ -69,16 +72,15 @@ def judge(
     blind = [f"{each['name']}: {each['failure']['message']}" for each in failing]
     details = [f"{alarm['severity']}: {alarm['summary']}: {alarm['action']}" for alarm in alarms]
     details += [f"collector {text}" for text in blind]
-    status = _worst(Severity[alarm["severity"].upper()] for alarm in alarms)
+    status = _severity(alarms[0]) if alarms else Severity.OK
     # A collector that fails may hide what is asked for.
     if status is Severity.OK and blind and (all_rules or _in_the_dark(rules, series)):
         return Result(Severity.UNKNOWN, f"{host}: cannot see: {blind[0]}", tuple(details), perfdata)
-    return Result(status, f"{host}: {_sentence(alarms)}", tuple(details), perfdata)
+    return Result(status, f"{host}: {_sentence(alarms)}{_maintenance(series, now)}", tuple(details), perfdata)
 
 
-def _worst(severities: Iterator[Severity]) -> Severity:
-    order = (Severity.OK, Severity.UNKNOWN, Severity.WARNING, Severity.CRITICAL)
-    return max(severities, key=order.index, default=Severity.OK)
+def _severity(alarm: Mapping[str, Any]) -> Severity:
+    return Severity[alarm["severity"].upper()]
 
 
 def _sentence(alarms: Sequence[Mapping[str, Any]]) -> str:
@@ -88,6 +90,12 @@ def _sentence(alarms: Sequence[Mapping[str, Any]]) -> str:
     found = ", ".join(f"{count} {name}" for name, count in counts if count)
     more = f"; and {len(alarms) - _SHOWN} more" if len(alarms) > _SHOWN else ""
     return f"{found}: {'; '.join(str(alarm['summary']) for alarm in alarms[:_SHOWN])}{more}"
+
+
+def _maintenance(series: "_Series", now: float) -> str:
+    """Return what to add while a maintenance holds alarms: that none stands does not mean then that all is well."""
+    rest = max(series.get("zcs_maintenance_until_timestamp_seconds", {}).values(), default=0.0) - now
+    return f"; in maintenance for {format_duration(rest)}, alarms about services are held" if rest > 0 else ""
 
 
 _Series = Mapping[str, Mapping[tuple[tuple[str, str], ...], float]]
@@ -121,7 +129,7 @@ def _perfdata(rules: Sequence[AlertRule], series: _Series) -> Iterator[str]:
             thresholds.get((("alert", rule.name), ("severity", severity))) for severity in ("warning", "critical")
         ]
         for labels, value in series.get(condition.metrics[0], {}).items():
-            if (condition.metrics, labels) in seen:
+            if (condition.metrics, labels) in seen or not math.isfinite(value):
                 continue
             seen.add((condition.metrics, labels))
             if condition.ratio is not None:
@@ -144,8 +152,13 @@ def _entry(
     name = one_line(f"{rule.name} {about}".strip(), 80).replace("'", "").replace("=", "").replace("|", "")
     # A range: who is below a lower limit is outside "limit:", who is above an upper one outside "0:limit".
     end = ":" if condition.operator == "<=" else ""
-    ranges = ["" if limit is None else f"{limit * factor:g}{end}" for limit in limits]
-    return f"'{name}'={round(value * factor, 2):.12g}{_UNITS[rule.unit]};{';'.join(ranges)};0"
+    ranges = ["" if limit is None else f"{_number(limit * factor)}{end}" for limit in limits]
+    return f"'{name}'={_number(round(value * factor, 2))}{_UNITS[rule.unit]};{';'.join(ranges)};0"
+
+
+def _number(value: float) -> str:
+    """Return it without an exponent: performance data has digits, a sign and a point only."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _within(entries: Iterator[str], octets: int) -> Iterator[str]:

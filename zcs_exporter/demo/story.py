@@ -32,7 +32,7 @@ class Pace:
 
     look: float = 2.5
     pause: float = 1.0
-    rest: float = 5.0
+    rest: float = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,10 @@ class Story:
             for incident in INCIDENTS:
                 await self._happen(incident)
             await self._all_clear()
+            # In quicker succession the same alarms would be flapping.
+            rest = f"The next one begins in {self._pace.rest:.0f} s"
+            self._screen.heading(f"--- That was round {number}, and all is well again. {rest}, until Ctrl-C. ---")
             await asyncio.sleep(self._pace.rest)
-            self._screen.heading(f"--- That was round {number}, and all is well again. It goes on until Ctrl-C. ---")
 
     async def _happen(self, incident: Incident) -> None:
         self._screen.scene(incident.begins)

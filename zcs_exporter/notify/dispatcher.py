@@ -25,11 +25,14 @@ class Dispatcher:
         # Those of targets that a reload removed are kept: another one may bring them back.
         self._known: dict[str, TargetQueue] = {}
         self._queues: dict[str, TargetQueue] = {}
+        self._returned: frozenset[str] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def use(self, targets: Sequence[tuple[Target, Pace]]) -> None:
         """Send to these targets from now on; what waits for one that was there before goes on waiting."""
         await self.stop()
+        away = self._known.keys() - self._queues.keys()
+        self._returned = frozenset(target.name for target, _ in targets if target.name in away)
         self._queues = {target.name: self._queue(target, pace) for target, pace in targets}
         self._forget_strangers()
         self._tasks = [asyncio.create_task(each.run(), name=f"notify {name}") for name, each in self._queues.items()]
@@ -39,8 +42,8 @@ class Dispatcher:
         return tuple(self._queues)
 
     def newcomers(self) -> tuple[str, ...]:
-        """Return the targets in use that never got anything."""
-        return tuple(name for name, queue in self._queues.items() if queue.fresh)
+        """Return the targets in use that never got anything, or were away and missed what happened meanwhile."""
+        return tuple(name for name, queue in self._queues.items() if queue.fresh or name in self._returned)
 
     def enqueue(self, deliveries: Sequence[Delivery]) -> None:
         """Take messages that are on disk, or that the disk refused."""

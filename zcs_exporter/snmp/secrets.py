@@ -93,11 +93,11 @@ def read_private_file(path: str, uid: int, gid: int) -> str:
         # Not blocking, so that a FIFO in its place is refused and not waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
-        raise SecretsError(f"{path}: {exc.strerror}; name a file that the daemon can read under 'secrets'") from exc
+        raise SecretsError(f"{path}: {exc.strerror}; name a secrets file that the daemon can read") from exc
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise SecretsError(f"{path}: is not a regular file; name a file under 'secrets'")
+        raise SecretsError(f"{path}: is not a regular file; name a secrets file")
     with open(descriptor, "rb") as file:
         if status.st_uid not in (0, uid):
             raise SecretsError(f"{path}: belongs to uid {status.st_uid}; chown it to root or to the daemon's user")

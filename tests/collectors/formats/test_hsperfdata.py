@@ -243,6 +243,16 @@ def test_a_deleted_file_is_read_on(host: FakeHost) -> None:
     file.close()
 
 
+def test_a_file_that_nobody_has_any_more_is_closed(host: FakeHost) -> None:
+    """A reload makes new collectors and forgets the former ones with what they hold."""
+    host.write("/tmp/hsperfdata_root/4711", SERIAL)
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        next(open_perf_files(host, PID, os.geteuid())).read()
+
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 def test_an_error_names_the_file(host: FakeHost) -> None:
     path = host.write("/tmp/hsperfdata_root/4711", SERIAL)
     file: PerfFile = next(open_perf_files(host, PID, os.geteuid()))

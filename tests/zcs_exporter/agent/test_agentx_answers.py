@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from itertools import chain
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mib_views import view_of, view_with_mounts
 
-from zcs_exporter.agent.agentx_answers import MOST_VARIABLES, Request, answer
+from zcs_exporter.agent.agentx_answers import MOST_RANGES, MOST_VARIABLES, Request, answer
 from zcs_exporter.agent.agentx_pdu import (
     CommitSet,
     ErrorStatus,
@@ -140,3 +141,10 @@ def test_nothing_can_be_written() -> None:
 
 def test_a_question_whether_we_are_here_is_answered() -> None:
     assert answer(Ping(), VIEW) == Response()
+
+
+@pytest.mark.parametrize("ask", [Get, GetNext, lambda ranges: GetBulk(0, 10, ranges)])
+def test_a_request_for_more_than_anybody_needs_is_refused(ask: Callable[[tuple[SearchRange, ...]], Request]) -> None:
+    ranges = (SearchRange(MOUNT),) * MOST_RANGES
+    assert answer(ask(ranges), VIEW).error is ErrorStatus.NO_ERROR
+    assert answer(ask((*ranges, SearchRange(MOUNT))), VIEW).error is ErrorStatus.GEN_ERR

@@ -1,9 +1,11 @@
 """Start, swap and end of the agent, as the daemon does it."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,68 @@ def test_a_new_secret_on_the_same_port_is_taken_over_without_a_gap(play: Play) -
         assert not await scene.answers()
         assert await scene.answers(other)
         assert counts(scene)["answered"] == 3
+
+    play(story)
+
+
+FIRST_FREE_FOR_ALL = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.skipif(FIRST_FREE_FOR_ALL <= 161, reason="port 161 is for everybody here")
+def test_a_port_that_is_not_for_us_is_answered_with_one_that_is(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            os.chmod(directory, 0o755)
+            scene.directory = Path(directory)
+            config = scene.config(listen="127.0.0.1:161")
+            os.chown(scene.directory / "community", 65534, 65534)
+            os.seteuid(65534)
+            try:
+                [fault] = scene.service.prepare(config)
+                assert fault == (
+                    "snmp_agent.listen: 127.0.0.1:161: Permission denied; give a port from 1024 on, as in "
+                    "127.0.0.1:1161, and let snmpd pass on what it is asked"
+                )
+            finally:
+                os.seteuid(0)
+
+    play(story)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0", "[::]", "[::ffff:127.0.0.1]"])
+def test_the_same_port_on_other_addresses_is_no_conflict_with_ourselves(play: Play, listen: str) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        wider = scene.config(listen=f"{listen}:{scene.port}")
+        assert scene.service.prepare(wider) == []
+        assert await scene.answers()  # the former one, until the swap
+        scene.service.discard()
+        assert await scene.answers()
+        for config in (wider, scene.config(), wider):
+            await scene.use(config)
+            assert await scene.answers()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", scene.port))
+
+    play(story)
+
+
+def test_secrets_of_letters_that_latin_1_has_not_are_octets_of_utf_8(play: Play) -> None:
+    async def story(scene: Scene) -> None:
+        user = scene.directory / "user"
+        keys = {"auth": ("SHA-256", "correct €€€ battery"), "priv": ("AES-128", "staple of the ö€")}
+        user.write_text(
+            yaml.safe_dump(
+                {"user": "nms€"} | {key: {"protocol": kind, "password": word} for key, (kind, word) in keys.items()}
+            )
+        )
+        user.chmod(0o600)
+        for community in ("€" * 16, "ä" * 16):
+            await scene.use(scene.config(community, users=[str(user)]))
+            assert await scene.answers(community)
 
     play(story)
 

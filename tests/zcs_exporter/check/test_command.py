@@ -85,11 +85,18 @@ def ask(url: str | None, login: Path | None, *families: str, alert: tuple[str, .
     arguments = argparse.Namespace(
         url=url, login=None if login is None else str(login), ca_file=None, family=[*families], alert=[*alert]
     )
-    return check(arguments, CATALOGUE, load_config(None, collectors=()), Clock())
+    return check(arguments, CATALOGUE, load_config(None, collectors=()) if url is None else None, Clock())
 
 
 def test_a_daemon_elsewhere_is_asked_with_a_login(daemon: Daemon, login: Path) -> None:
     assert ask(daemon.url, login).status is Severity.OK
+
+
+def test_who_asks_elsewhere_needs_no_configuration(
+    daemon: Daemon, login: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--config", "/nonexistent", "--url", daemon.url, "--login", str(login)]) == Severity.OK
+    assert capsys.readouterr().out.startswith("ZCS OK: ")
 
 
 @pytest.mark.parametrize("answer", [[], {}, {"host": "x", "at": None, "ready": True}, 7, "text", None])
@@ -103,7 +110,26 @@ def test_an_answer_that_is_none_of_ours_is_unknown(daemon: Daemon, login: Path, 
 def test_a_wrong_login_is_unknown_and_told_without_it(daemon: Daemon, login: Path) -> None:
     login.write_text("username: nagios\npassword: something else\n")
     found = ask(daemon.url, login)
-    assert (found.status, found.line) == (Severity.UNKNOWN, f"{daemon.url}: the daemon answered 401 Unauthorized")
+    assert found.status is Severity.UNKNOWN
+    assert found.line.startswith(f"{daemon.url}: the daemon answered 401 Unauthorized; name a user of its web")
+    assert "something" not in found.line
+
+
+def test_another_server_that_speaks_no_http_is_unknown(login: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(b"220 mail.example.com ESMTP\r\n")
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        found = ask(f"http://127.0.0.1:{server.getsockname()[1]}", login)
+        thread.join()
+    assert found.status is Severity.UNKNOWN
+    assert "see whether it runs" in found.line
 
 
 def test_nobody_there_is_unknown(login: Path) -> None:
@@ -115,7 +141,20 @@ def test_nobody_there_is_unknown(login: Path) -> None:
     assert found.line == f"{url}: Connection refused; see whether it runs and may be reached from here"
 
 
-@pytest.mark.parametrize("url", ["mail.example.com:10741", "ftp://mail.example.com", "file:///etc/passwd", "http:///x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example.com:10741",
+        "ftp://mail.example.com",
+        "file:///etc/passwd",
+        "http:///x",
+        "http://[2001:db8::1",
+        "http://mail.example.com:port",
+        "http://mail.example.com:99999",
+        "http://nagios@mail.example.com",
+        "http://mail.example.com?x",
+    ],
+)
 def test_what_is_no_address_is_refused_with_one_that_is(url: str, login: Path) -> None:
     assert "write it like https://" in ask(url, login).line
 
@@ -159,7 +198,17 @@ def test_a_daemon_elsewhere_needs_a_login() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--famly", "x"], ["--family"], ["--family", "que"], ["--url", "http://127.0.0.1:1"]]
+    "words",
+    [
+        ["--famly", "x"],
+        ["--family"],
+        ["--family", "que"],
+        ["--url", "http://127.0.0.1:1"],
+        ["--login", "file"],
+        ["--ca-file", "file"],
+        ["--config", "/nonexistent"],
+        ["--config", "/nonexistent/\0"],
+    ],
 )
 def test_wrong_usage_is_unknown_and_not_critical(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -167,4 +216,6 @@ def test_wrong_usage_is_unknown_and_not_critical(words: list[str], capsys: pytes
     except SystemExit as exc:
         status = int(exc.code or 0)
     assert status == Severity.UNKNOWN
-    assert "".join(capsys.readouterr())
+    said = capsys.readouterr().out
+    assert said.startswith("ZCS UNKNOWN: ")
+    assert said.count("\n") == 1

@@ -125,3 +125,26 @@ def test_no_text_breaks_the_form(summary: str, mount: str) -> None:
     assert len(rest) == 1
     assert "|" not in rest[0]
     assert first.split(" | ")[1].count("'") == 2
+
+
+def test_performance_data_has_no_exponents() -> None:
+    rules = [rule for rule in RULES if rule.name == "ZcsLogLagging"]
+    seen = snapshot(collector(sample(rules[0].conditions[0].metrics[0], 1.5e13, log="mailbox.log")))
+    seen["own"].append(sample("zcs_alert_threshold", 67108864.0, alert="ZcsLogLagging", severity="warning"))
+    found = judge(alerts(), seen, rules, NOW, all_rules=False)
+    assert found.perfdata == ("'ZcsLogLagging mailbox.log'=15000000000000B;67108864;;0",)
+
+
+def test_the_line_begins_with_what_is_worst() -> None:
+    several = [alarm("unknown", summary=f"unknown {n}") for n in range(4)]
+    found = judge(alerts(*several, alarm("critical", summary="full")), snapshot(USED), RULES, NOW, all_rules=True)
+    assert "1 critical, 4 unknown: full; unknown 0; unknown 1; and 2 more" in found.line
+    assert found.details[0].startswith("critical: full")
+
+
+@pytest.mark.parametrize(("until", "said"), [(NOW + 5400, True), (NOW - 1, False)])
+def test_that_a_maintenance_holds_alarms_is_said(until: float, said: bool) -> None:
+    services = collector(sample("zcs_maintenance_until_timestamp_seconds", until, cause="file"))
+    found = judge(alerts(), snapshot(USED, services), RULES, NOW, all_rules=True)
+    held = "; in maintenance for 1h30m, alarms about services are held"
+    assert found.line == f"mail.example.com: no alarm stands{held if said else ''}"

@@ -290,6 +290,24 @@ def test_a_reload_neither_forgets_nor_repeats_what_waits_and_counts_on(tell: Tel
     tell(story)
 
 
+def test_a_target_that_was_away_is_told_like_a_newcomer_what_stands(tell: Tell) -> None:
+    async def story(office: Office) -> None:
+        receiver = Receiver()
+        await office.open(receiver)
+        assert office.dispatcher.newcomers() == ("nms",)
+        await office.post(message(1))
+        await receiver.has_got(1)
+        await office.use(receiver)
+        assert office.dispatcher.newcomers() == ()
+        await office.use(Receiver("another"))
+        await office.use(receiver)
+        assert office.dispatcher.newcomers() == ("nms",)
+        await office.use(receiver)
+        assert office.dispatcher.newcomers() == ()
+
+    tell(story)
+
+
 @pytest.mark.parametrize("step", [-3600, 3600])
 def test_a_step_of_the_wall_clock_gives_up_nothing(tell: Tell, step: float) -> None:
     async def story(office: Office) -> None:

@@ -87,18 +87,21 @@ def close_engine(engine: Any) -> None:
 
 
 def add_user(engine: Any, user: UsmUser, engine_id: bytes | None = None) -> None:
-    """Make a user known, of our own engine or of the one that has ``engine_id``."""
+    """Make a user known, of our own engine or of the one that has ``engine_id``.
+
+    The pass phrases are octets here, as every other program makes them of a text: pysnmp knows only Latin-1.
+    """
     config.add_v3_user(
         engine,
         user.user,
         _AUTH[user.auth_protocol],
-        user.auth_password,
+        user.auth_password.encode(),
         _PRIV[user.priv_protocol],
-        user.priv_password,
+        user.priv_password.encode(),
         securityEngineId=None if engine_id is None else v2c.OctetString(engine_id),
     )
 
 
 def add_community(engine: Any, name: str, community: str) -> None:
     """Make a community known under a name."""
-    config.add_v1_system(engine, name, community)
+    config.add_v1_system(engine, name, community.encode())

@@ -104,6 +104,7 @@ class Responder:
             (unknown,) = engine.get_mib_builder().import_symbols("__SNMP-TARGET-MIB", "snmpUnknownContexts")
             unknown.syntax += 1
             report = {"oid": unknown.name, "val": unknown.syntax}
+            response = pdu  # pysnmp reports on a request, and drops what it takes for an answer
         elif security_model == _USM and level != _AUTH_PRIV:
             v2c.apiPDU.set_error_status(response, _AUTHORIZATION_ERROR)
         else:
