@@ -31,23 +31,18 @@ from zcs_exporter.events.event_log import EventLog
 from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.http import WebServer
 from zcs_exporter.follow import Followers, LogFollower
+from zcs_exporter.host_settings import HostSettings, host_settings
 from zcs_exporter.hostio import Host
-from zcs_exporter.localconfig import Localconfig
 from zcs_exporter.notify.dispatcher import Dispatcher
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.notify.snmp_target import SnmpTarget
+from zcs_exporter.notify.snmp_targets import load_targets
 from zcs_exporter.notify.target_queue import Pace, Voice
-from zcs_exporter.privacy import visible_kinds
 from zcs_exporter.runner import Runner
 from zcs_exporter.snapshot import Snapshot
-from zcs_exporter.snmp.destination import Destination
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
-from zcs_exporter.snmp.secrets import SecretsError, load_secrets
-from zcs_exporter.snmp.sender import SnmpSender
 from zcs_exporter.state import QUARANTINE, Commit, Saved, StateStore
-from zcs_exporter.syslog import log_host_names
 from zcs_exporter.systemd import Notifier
-from zcs_exporter.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -76,21 +71,6 @@ HostFactory = Callable[[Config], Host]
 
 
 @dataclass(frozen=True, slots=True)
-class HostSettings:
-    """What the host says of itself.
-
-    Attributes:
-        localconfig: ZCS's settings; None where they cannot be read.
-        hostname: ``zimbra_server_hostname``, else the system's name.
-        log_names: The names that syslog may give this host.
-    """
-
-    localconfig: Localconfig | None
-    hostname: str
-    log_names: frozenset[bytes]
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """What is made anew for each configuration."""
 
@@ -112,33 +92,6 @@ def spare_what_stays() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def host_settings(host: Host) -> HostSettings:
-    """Read what the host says of itself."""
-    settings = None
-    with contextlib.suppress(OSError, CollectError):
-        settings = host.zcs.localconfig()
-    name = (settings and settings.get("zimbra_server_hostname")) or socket.gethostname()
-    return HostSettings(settings, one_line(name, 253), log_host_names(host))
-
-
-def load_targets(config: Config, identity: EngineIdentity, clock: Clock) -> tuple[list[SnmpTarget], list[str]]:
-    """Return the targets of a configuration, and a fault for each secrets file that cannot be used."""
-    targets, faults = [], []
-    for each in config.notify.snmp:
-        try:
-            secret = load_secrets(each.secrets, each.snmp_version)
-            destination = Destination(each.name, each.host, each.port, each.snmp_version, each.kind, secret)
-        except (SecretsError, ValueError) as exc:
-            faults.append(f"notify.snmp: {each.name}: {exc}")
-            continue
-        visible = visible_kinds(config.privacy, encrypted=each.snmp_version == "3")
-        sender = SnmpSender(destination, identity, clock, config.snmp.root)
-        # The monotonic clock of Linux runs since the host was started, as /proc/uptime, which snmptrap reads.
-        up_time = clock.monotonic if each.compat == "zimbra" else None
-        targets.append(SnmpTarget(each.name, sender, visible, up_time))
-    return targets, faults
 
 
 class Daemon:

@@ -14,8 +14,8 @@ from dataclasses import asdict
 
 from zcs_exporter.config import Config, SnmpTargetConfig
 from zcs_exporter.contract import Clock
-from zcs_exporter.daemon import load_targets
 from zcs_exporter.notify.message import Message, MessageKind
+from zcs_exporter.notify.snmp_targets import load_targets
 from zcs_exporter.notify.target import SendError
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 from zcs_exporter.snmp.listener import Received, Sender, TrapListener

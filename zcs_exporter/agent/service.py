@@ -1,5 +1,6 @@
 """The agent of the configuration in force: its port is taken before the former one goes, so that a fault keeps that."""
 
+import logging
 from collections.abc import Callable, Iterator
 
 from zcs_exporter.agent.access import load_agent_access
@@ -8,6 +9,8 @@ from zcs_exporter.agent.provider import ViewProvider
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock, Sample
 from zcs_exporter.snmp.identity import EngineIdentity
+
+log = logging.getLogger(__name__)
 
 
 class AgentService:
@@ -65,7 +68,13 @@ class AgentService:
         if former is not None:
             former.close()
         if self._agent is not None:
-            await self._agent.start(former)
+            try:
+                await self._agent.start(former)
+            except Exception:
+                # Everything else goes on without it.
+                log.exception("snmp_agent: bug, please report it: nobody is answered")
+                self._agent.close()
+                self._agent = None
 
     def discard(self) -> None:
         """Give up what was prepared."""

@@ -15,6 +15,7 @@ import yaml
 from snmp_messages import SYS_NAME, message_2c, request
 from snmp_scene import HOST, facts
 
+from zcs_exporter.agent.agent import SnmpAgent
 from zcs_exporter.agent.facts import Facts
 from zcs_exporter.agent.numbers import Numbers
 from zcs_exporter.agent.provider import ViewProvider
@@ -274,3 +275,21 @@ def test_a_daemon_without_snmp_does_not_load_the_library() -> None:
     code = "import sys, zcs_exporter.daemon; sys.exit('pysnmp' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_bug_at_the_start_costs_the_agent_and_nothing_else(
+    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_args: object) -> None:
+        raise TypeError("a bug")
+
+    async def story(scene: Scene) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(SnmpAgent, "start", fail)
+            await scene.use(scene.config())
+        assert scene.service.port is None
+        assert "bug, please report it" in caplog.text
+        await scene.use(scene.config())
+        assert await scene.answers()
+
+    play(story)
