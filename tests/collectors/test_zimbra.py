@@ -226,7 +226,7 @@ def test_a_broken_localconfig_is_an_error(host: FakeHost, manual: ManualClock) -
     assert caught.value.reason is Reason.PARSE
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.binary(max_size=200), st.text(max_size=20))
 def test_any_dpkg_status_has_a_version_or_none(data: bytes, version: str) -> None:
     around = DPKG.format(status="install ok installed", version=version).encode()

@@ -219,7 +219,7 @@ def test_a_value_given_in_two_files_is_a_fault_that_names_the_second(tmp_path: P
     assert found == [f"{tmp_path}/conf.d/10.yaml: log.level: already set by an earlier file; keep it in one of them"]
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.text())
 def test_any_text_is_a_value_or_a_fault_of_ours(text: str) -> None:
     with contextlib.suppress(YamlError):

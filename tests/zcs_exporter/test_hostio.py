@@ -48,7 +48,7 @@ def test_a_name_may_hold_blanks_and_brackets(line: str, comm: str) -> None:
     assert (process.comm, process.start_ticks, process.argv) == (comm, 4242, ("x", "-y"))
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.text(), st.binary())
 def test_any_stat_is_a_process_or_nothing(text: str, cmdline: bytes) -> None:
     process = parse_process(1, text, cmdline)

@@ -90,14 +90,14 @@ def test_what_is_no_localconfig_is_an_error(data: bytes) -> None:
     assert caught.value.reason is Reason.PARSE
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: f"<localconfig>{text}</localconfig>".encode()))
 def test_any_bytes_are_settings_or_an_error(data: bytes) -> None:
     with suppress(CollectError):
         parse_localconfig(data).get("zimbra_home")
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.sampled_from(["${a}", "${b}", "${c}", "x"])).map("".join)))
 def test_any_web_of_references_ends(explicit: dict[str, str]) -> None:
     for key in explicit:

@@ -87,7 +87,7 @@ def test_steady_tells_whether_an_hour_is_in_doubt() -> None:
 
 
 @given(st.integers(min_value=utc(1990, 1, 1), max_value=utc(2037, 1, 1)), st.integers(0, 300))
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 def test_every_moment_comes_back_from_its_stamp(moment: int, step: int) -> None:
     clock = LogTime(BERLIN)
     for at in (moment, moment + step):

@@ -148,7 +148,7 @@ def read_all(data: bytes) -> None:
         assert isinstance(perf.text(name), str)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_after_a_good_header_give_counters_or_an_error(data: bytes) -> None:
     try:
@@ -158,7 +158,7 @@ def test_any_bytes_after_a_good_header_give_counters_or_an_error(data: bytes) ->
         assert exc.reason is Reason.PARSE  # noqa: PT017
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(
     st.sampled_from(GCS),
     st.lists(st.tuples(st.integers(0, 14_000), st.integers(0, 255)), min_size=1, max_size=40),

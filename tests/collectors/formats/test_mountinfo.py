@@ -174,7 +174,7 @@ def test_normal_paths_have_no_doubled_or_trailing_slash() -> None:
     assert [normal(path) for path in ("/a//b/", "//", "/a/./b", "/a/../b")] == ["/a/b", "/", "/a/b", "/b"]
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(
     st.text()
     | st.lists(st.sampled_from([*REAL.splitlines(), "1 1 8:1 / /a rw - x y z", r"\400\377 - "])).map("\n".join)
@@ -190,7 +190,7 @@ def test_any_text_is_mounts_or_a_parse_error(text: str) -> None:
         assert set(mounts.visible()) <= set(mounts.mounts)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.text())
 def test_any_text_is_some_fstab(text: str) -> None:
     assert all(path.startswith("/") for path in parse_fstab(text))

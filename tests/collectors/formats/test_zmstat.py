@@ -184,7 +184,7 @@ def test_in_the_repeated_hour_the_nearer_time_is_meant(now: int) -> None:
     assert abs(row.at - now) <= 1800
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=3), st.lists(st.text(max_size=10), max_size=2))
 def test_any_row_gives_a_sample_or_an_error(header: list[str], fields: list[str]) -> None:
     try:
@@ -195,7 +195,7 @@ def test_any_row_gives_a_sample_or_an_error(header: list[str], fields: list[str]
         assert all(number is None or math.isfinite(number) for number in map(row.number, header))
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.text(alphabet="0123456789/: \u0661-", max_size=22))
 def test_any_time_gives_a_sample_or_an_error(text: str) -> None:
     try:

@@ -224,7 +224,7 @@ def test_a_text_is_no_value() -> None:
     assert list(status_samples([Row("Rpl_status", "AUTH_MASTER"), Row("Ssl_cipher", ""), Row("x", "nan")])) == []
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.text("0123456789.eE+-_ONaniY ", max_size=12) | st.text(max_size=5))
 def test_any_text_is_a_finite_number_or_none(text: str) -> None:
     value = parse_value(text)
@@ -232,7 +232,7 @@ def test_any_text_is_a_finite_number_or_none(text: str) -> None:
     assert value is None or abs(value) < float("inf")
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=8), st.sampled_from(["1", "ON", "x", "2.5"])), max_size=5))
 def test_any_rows_make_samples_of_legal_names(pairs: list[tuple[str, str]]) -> None:
     for sample in status_samples(parse_rows(pairs)):
@@ -691,7 +691,7 @@ Max-Connections=200
     }
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(
     st.text() | st.lists(st.sampled_from(["[mysqld]", "[", "a", "a=b", "=", "datadir=", "[]", "a b"])).map("\n".join)
 )
@@ -699,7 +699,7 @@ def test_any_text_is_some_options_file(text: str) -> None:
     assert all(name == name.lower() for name in parse_my_cnf(text))
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.sampled_from(["--datadir", "--datadir=", "--datadir=/x", "--data_dir", "/y", ""]) | st.text()))
 def test_any_command_line_names_a_directory_or_none(argv: list[str]) -> None:
     found = argument(argv, "datadir")

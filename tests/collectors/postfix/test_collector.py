@@ -468,7 +468,7 @@ def test_a_limit_that_is_no_number_is_unknown() -> None:
     assert queue_settings({"qmgr_message_active_limit": "many"}).active_limit is None
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(
     st.text(max_size=80)
     | st.lists(st.sampled_from(["a", "b", "$a", "${b}", " = ", "\n", "\n ", "#", "="])).map("".join)

@@ -219,13 +219,13 @@ def test_a_hostile_address_is_cut_and_made_printable() -> None:
     assert envelope.domain == "?evil.test"
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_an_envelope_or_an_error(data: bytes) -> None:
     parse_or_error(data)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("CTASROMpFX"), st.binary(max_size=200)), max_size=8))
 def test_any_records_give_an_envelope_or_an_error(records: list[tuple[str, bytes]]) -> None:
     parse_or_error(b"".join(record(kind, data) for kind, data in records))

@@ -729,7 +729,7 @@ def test_an_unreadable_history_leaves_the_cause_out(host: FakeHost, manual: Manu
     assert len(seen.shortfalls) == 1
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.binary(max_size=64), st.sampled_from(["", "converter"]))
 def test_any_pid_file_is_a_number_nothing_or_an_error(data: bytes, key: str) -> None:
     with suppress(CollectError):
@@ -737,7 +737,7 @@ def test_any_pid_file_is_a_number_nothing_or_an_error(data: bytes, key: str) -> 
         assert pid is None or 0 < pid < 1 << 31
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.binary(max_size=64) | st.text("0123456789-:TZ+. ", max_size=30).map(str.encode))
 def test_any_announcement_is_a_time_or_an_error(data: bytes) -> None:
     with suppress(CollectError):

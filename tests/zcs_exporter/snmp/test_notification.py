@@ -114,14 +114,14 @@ def test_another_root_moves_everything_below_it(notification: Notification) -> N
     assert notification_oid("zcsTest", root) == (*root, 0, 95)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(NOTIFICATIONS, st.integers(0, 2**32 - 1))
 def test_what_is_encoded_is_decoded_again(notification: Notification, sequence: int) -> None:
     variables = {item.oid: item.value for item in encode(notification, sequence)}
     assert decode(notification_oid(notification.type_name), variables) == (sequence, notification)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(
     st.integers(0, 100),
     st.dictionaries(
@@ -133,7 +133,7 @@ def test_whatever_arrives_is_decoded_or_is_not_ours(number: int, variables: dict
     assert result is None or isinstance(result[1], Notification)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.binary(max_size=12), min_size=8, max_size=8), st.lists(st.integers(), min_size=4, max_size=4))
 def test_right_types_with_wrong_contents_never_raise(octets: list[bytes], numbers: list[int]) -> None:
     texts, integers = iter(octets), iter(numbers)

@@ -152,7 +152,7 @@ def test_octets_that_are_no_text_are_refused(file: Path) -> None:
     assert "UTF-8" in refusal(file, "2c")
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(codec="utf-8")) | st.text("abc:{}[],'\"&*!|>- \n#?@%\t"))
 def test_any_text_is_secrets_or_one_clear_line(file: Path, text: str) -> None:
     file.write_text(text)
