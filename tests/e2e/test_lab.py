@@ -21,6 +21,7 @@ from e2e.lab import (
     V3User,
     Zcs,
     is_alive,
+    kill,
     mount_memory,
     need,
     need_mibs,
@@ -61,6 +62,7 @@ def test_a_stand_in_bears_its_name(zcs: Zcs) -> None:
     pid = zcs.stand_in("memcached", "log/memcached.pid")
     assert Path(f"/proc/{pid}/comm").read_text() == "memcached\n"
     assert (HOME / "log/memcached.pid").read_text() == f"{pid}\n"
+    kill(pid)
 
 
 def test_a_small_file_system_fills_up(zcs: Zcs) -> None:
