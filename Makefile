@@ -1,10 +1,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lab's wrapper has no suffix, so ruff must be told of it.
-SOURCES := . tests/e2e/in_lab
+# These have no suffix, so ruff must be told of them.
+SOURCES := . tests/e2e/in_lab tests/e2e/in_systemd packaging/deb/build packaging/deb/zcs-exporter
 
-.PHONY: bench demo test lint types unit e2e generate check-generated clean
+.PHONY: bench demo deb test test-package lint types unit e2e generate check-generated clean
 
 # Sets up everything and runs the daemon on a built-in Zimbra host with incidents.
 demo: $(VENV)/.stamp
@@ -30,20 +30,34 @@ types: $(VENV)/.stamp
 unit: $(VENV)/.stamp
 	$(BIN)/pytest --ignore=tests/e2e --numprocesses auto
 
+# Two labs side by side, each with its own part of the files: most of the time the tests wait for real programs.
 e2e: $(VENV)/.stamp
-	tests/e2e/in_lab $(BIN)/pytest tests/e2e
+	$(BIN)/pytest --dist loadfile --tx '2*popen//python=tests/e2e/in_lab $(BIN)/python' \
+		--ignore=tests/e2e/booted tests/e2e
 
-# Times the log engine beside mtail and pflogsumm, and an attack through the auth collector.
+# Makes dist/zcs-exporter_VERSION-1_amd64.deb, of the libraries in packaging/deb/requirements.txt.
+deb: $(VENV)/.stamp
+	$(BIN)/python packaging/deb/build
+	! command -v lintian || lintian --fail-on error dist/zcs-exporter_*.deb
+
+# Installs, upgrades and removes a package on a machine of its own under systemd, as root; nothing of it is left.
+test-package: $(VENV)/.stamp
+	rm -rf dist/test
+	$(BIN)/python packaging/deb/build --compression none --target dist/test
+	ZCS_DEB="$$(echo $(CURDIR)/dist/test/zcs-exporter_*.deb)" tests/e2e/in_systemd $(BIN)/pytest tests/e2e/booted
+	rm -r dist/test
+
+# Measures the daemon beside the exporters whose work it takes over, as root, and writes docs/performance.md. Takes about
+# 25 minutes; `python -m benchmarks NAME...` measures some only, and MISSING=--missing goes on where a run was stopped.
 bench: $(VENV)/.stamp
-	$(BIN)/python benchmarks/logs.py --gigabyte
-	$(BIN)/python benchmarks/attack.py
+	$(BIN)/python -m benchmarks --write $(MISSING)
 
-# Writes what is rendered from the code and the alerts: rules, their tests, the MIB, files for managers, pages.
+# Writes what is rendered from the code and the alerts: rules, their tests, the MIB, dashboards, managers' files, pages.
 generate: $(VENV)/.stamp
 	$(BIN)/python -m zcs_exporter.generate
 
 check-generated: generate
-	git diff --exit-code -- alerts/prometheus docs packaging
+	git diff --exit-code -- alerts/prometheus docs grafana packaging
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Writes everything in the repository that is rendered: rules and their tests, the MIB, the files for managers, pages.
+"""Writes all that is rendered in the repository: rules and their tests, MIB, dashboards, files for managers, pages.
 
 Run by ``make generate``; continuous integration fails when the result differs from what is committed.
 """
@@ -10,6 +10,7 @@ from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.alerting.prometheus_rules import RULES_FILE, render_rules, render_tests
 from zcs_exporter.assets import asset
 from zcs_exporter.config import config_model
+from zcs_exporter.dashboards.files import dashboard_files
 from zcs_exporter.managers.files import write_manager_files
 from zcs_exporter.managers.mib import render_mib
 from zcs_exporter.managers.page import render_snmp_page
@@ -33,6 +34,7 @@ def main(root: Path) -> int:
         "docs/events.md": render_events_page(),
         "docs/metrics.md": render_metrics_page(collector_classes()),
         "docs/snmp.md": render_snmp_page(),
+        **{f"grafana/{name}": text for name, text in dashboard_files(catalogue).items()},
         "packaging/mib/ZCS-EXPORTER-MIB.txt": render_mib(),
     }
     for name, content in files.items():

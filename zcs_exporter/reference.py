@@ -51,9 +51,9 @@ def render_alerts_page(catalogue: Catalogue) -> str:
         link = f"[{rule.name}](#{rule.name.lower()})"
         parts.append(f"| {link} | {rule.id} | {cells[0]} | {cells[1]} | {_hold(rule)} | {_urgency(rule)} |\n")
     for rule in catalogue.alerts:
-        parts.append(
-            f"\n## {rule.name}\n\n{rule.summary}\n\n{rule.meaning}\n\n**Do first:** {rule.action}\n\n{_facts(rule)}"
-        )
+        # The anchor of a heading is all small letters; dashboards link by the name as it is.
+        parts.append(f'\n<a id="{rule.name}"></a>\n\n## {rule.name}\n\n{rule.summary}\n\n{rule.meaning}\n\n')
+        parts.append(f"**Do first:** {rule.action}\n\n{_facts(rule)}")
     parts.append("\n# Events\n\n| event | id | severity | says |\n|---|---|---|---|\n")
     parts += [
         f"| {event.name} | {event.id} | {event.severity} | {event.summary}. {event.meaning} |\n"

@@ -58,29 +58,60 @@ ALERT_ACTIVE = Metric(
     max_series=1000,
     prefix_only=True,
 )
-OWN_METRICS = (BUILD, SUCCESS, PRESENT, DURATION, LAST_SUCCESS, ERRORS, DROPPED, STATE_WRITABLE, ALERT_ACTIVE)
+ALERT_SINCE = Metric(
+    "zcs_alert_since_timestamp_seconds",
+    Kind.GAUGE,
+    "When an alarm that stands now was raised. The alert's own labels come beside these.",
+    labels=("alert", "severity"),
+    max_series=1000,
+    prefix_only=True,
+)
+OWN_METRICS = (
+    *(BUILD, SUCCESS, PRESENT, DURATION, LAST_SUCCESS, ERRORS, DROPPED, STATE_WRITABLE),
+    *(ALERT_ACTIVE, ALERT_SINCE),
+)
+
+
+class CollectorSamples:
+    """How each collector fares, put into samples anew only where there was a round since."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Reading, tuple[Sample, ...]]] = {}
+        self._build = BUILD.sample(1, version=__version__, python=platform.python_version())
+
+    def of(self, readings: Mapping[str, Reading]) -> Iterator[Sample]:
+        """Yield the samples about these readings."""
+        yield self._build
+        for name, reading in readings.items():
+            kept = self._kept.get(name)
+            if kept is None or kept[0] is not reading:
+                kept = self._kept[name] = (reading, tuple(_reading_samples(name, reading)))
+            yield from kept[1]
 
 
 def collector_samples(readings: Mapping[str, Reading]) -> Iterator[Sample]:
-    """Yield how each collector fares."""
-    yield BUILD.sample(1, version=__version__, python=platform.python_version())
-    for name, reading in readings.items():
-        for reason in Reason:
-            yield ERRORS.sample(reading.errors.get(reason, 0), collector=name, reason=reason)
-        for family, count in reading.dropped.items():
-            yield DROPPED.sample(count, family=family)
-        if reading.present is None:
-            continue
-        yield PRESENT.sample(reading.present, collector=name)
-        if reading.present:
-            yield SUCCESS.sample(reading.failure is None, collector=name)
-            yield DURATION.sample(reading.duration, collector=name)
-        if reading.collected_at is not None:
-            yield LAST_SUCCESS.sample(reading.collected_at, collector=name)
+    """Yield how each collector fares, for who asks once."""
+    return CollectorSamples().of(readings)
+
+
+def _reading_samples(name: str, reading: Reading) -> Iterator[Sample]:
+    for reason in Reason:
+        yield ERRORS.sample(reading.errors.get(reason, 0), collector=name, reason=reason)
+    for family, count in reading.dropped.items():
+        yield DROPPED.sample(count, family=family)
+    if reading.present is None:
+        return
+    yield PRESENT.sample(reading.present, collector=name)
+    if reading.present:
+        yield SUCCESS.sample(reading.failure is None, collector=name)
+        yield DURATION.sample(reading.duration, collector=name)
+    if reading.collected_at is not None:
+        yield LAST_SUCCESS.sample(reading.collected_at, collector=name)
 
 
 def alarm_samples(alarms: Iterable[Alarm]) -> Iterator[Sample]:
-    """Yield one sample for each alarm that stands."""
+    """Yield for each alarm that stands that it does, and since when."""
     for alarm in alarms:
         labels = dict(alarm.labels) | {"alert": alarm.alert, "severity": alarm.severity.name.lower()}
-        yield Sample(ALERT_ACTIVE.named("", labels=tuple(labels)), tuple(labels.values()), 1.0)
+        for metric, value in ((ALERT_ACTIVE, 1.0), (ALERT_SINCE, alarm.since)):
+            yield Sample(metric.named("", labels=tuple(labels)), tuple(labels.values()), value)

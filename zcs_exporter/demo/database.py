@@ -63,6 +63,8 @@ _BUSY = {
     "Innodb_buffer_pool_read_requests": 5_200,
     "Innodb_buffer_pool_reads": 3,
     "Innodb_data_fsyncs": 6,
+    "Innodb_data_read": 49_152,
+    "Innodb_data_written": 262_144,
     "Innodb_os_log_written": 30_000,
     "Innodb_rows_inserted": 9,
     "Innodb_rows_read": 4_100,
