@@ -43,19 +43,27 @@ def silence(path: str, seconds: float, clock: Clock) -> datetime:
     return end
 
 
-def end_silence(path: str) -> bool:
-    """End a maintenance and return whether there was one.
+def end_silence(path: str, clock: Clock) -> str:
+    """End a maintenance and return what became of it, in words.
 
     Raises:
         SilenceError: The file cannot be removed.
     """
     try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(100).strip()
         os.remove(path)
     except FileNotFoundError:
-        return False
+        return "there was no maintenance"
     except OSError as exc:
         raise _error(path, exc) from exc
-    return True
+    try:
+        end = datetime.fromtimestamp(float(text)) if text.isdecimal() else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        return f"there was no maintenance: {path} held no time and is removed"
+    if end.timestamp() <= clock.wall():
+        return f"the maintenance was over already, since {end.astimezone():%Y-%m-%d %H:%M:%S %z}"
+    return "the maintenance has ended"
 
 
 def _error(path: str, exc: OSError) -> SilenceError:

@@ -100,11 +100,16 @@ class Station:
         links = Links(self.dispatcher.names, self.dispatcher.enqueue, self._positions, lambda _: None)
         catalogue = Catalogue(alerts=(RULE,), events=load_catalogue(asset("alerts")).events)
         self.engine = Engine(self.store, saved, catalogue, self.clock, links)
-        await self.dispatcher.use(targets)
+        await self.use(*targets)
         runner = Runner(Levels(), 15.0, required=False, clock=self.clock, deliver=self.engine.deliver)
         self.engine.adopt([runner], {RULE.name: Policy(RULE.defaults)}, "mail.example.com")
         await self.round()
         await self.round()
+
+    async def use(self, *targets: tuple[SnmpTarget, Pace]) -> None:
+        """Have the configuration name these targets."""
+        await self.dispatcher.use(targets)
+        await self.engine.welcome(target.name for target, _ in targets)
 
     async def round(self, **levels: float) -> None:
         """Have the collector report, 15 seconds later, and the engine work on it."""
@@ -129,9 +134,8 @@ class Station:
                 await asyncio.sleep(0.02)
                 await self.engine.turn()
 
-    @staticmethod
-    def _heartbeat(at: float) -> Message:
-        return Message(MessageKind.HEARTBEAT, f"beat-{at}", "mail.example.com", "", at, "runs")
+    def _heartbeat(self, at: float) -> Message:
+        return self.engine.heartbeat(at, f"beat-{at}")
 
     def _suppress(self, target: str, why: str) -> None:
         self.engine.say(MessageKind.SUPPRESSED, "", why, (target,))

@@ -342,12 +342,31 @@ def test_a_fault_becomes_a_state_of_nagios_and_back_and_silence_becomes_unknown(
         states = nagios(there, silence=8)
         command_file = there.path / "nagios/rw/nagios.cmd"
         port = trap_receiver(there, submitter(there, f"[nagios]\ncommand_file = {command_file}\n"))
-        daemon = exporter(settings("ZcsFilesystemFull"))
+        daemon = exporter(settings("ZcsFilesystemFull", "ZcsMysqldDown"))
+        overrides = daemon.config["alerts"]["overrides"]
+        overrides["ZcsCollectorFailing"] = {"off": True}
         targets(daemon, port, "2s")
+        # Nagios shows an alarm whose clear got lost.
+        raise_ = trap_oid(KIND["zcsQueueRaised"], DEFAULT_ROOT)
+        snmptrap(port, raise_, *forged("many wait"))
+        wait_for(lambda: states().get("ZCS queues") == (CRITICAL, "many wait"), 20, lambda: f"the raise: {states()}")
+        # It is news of the host all the same, and says nothing about others.
+        assert states()[LIFE_LABEL] == (OK, "zcs-exporter is heard")
+        assert states()["ZCS JVMs"] == (OK, "No alarm that was told here stands")
+        # No database runs here. That was so before the first start, so everybody may know and nobody is paged.
         daemon.start()
-        # The first heartbeat brings every service up.
-        wait_for(lambda: states().keys() == set(SERVICES), 20, lambda: f"all services; there are {states()}")
-        wait_for(lambda: states()[FILE_SYSTEMS][0] == OK, 10, lambda: f"OK; see {there.path}: {states()}")
+        known = "zcs-exporter runs, 1 alarm active, 1 of them since before its first start: The mailbox database"
+        wait_for(lambda: states()[LIFE_LABEL][1].startswith(known), 20, lambda: f"what stood before: {states()}")
+        assert states().keys() == set(SERVICES)
+        assert {state for name, (state, _) in states().items() if name != "ZCS queues"} == {OK}
+        assert states()["ZCS databases"][1].endswith("but 1 may that were not: see ZCS heartbeat")
+        assert states()["ZCS queues"] == (UNKNOWN, "Perhaps over: many wait")
+        overrides["ZcsMysqldDown"] = {"off": True}
+        daemon.configure()
+        daemon.reload()
+        # Nothing stands that it might be.
+        wait_for(lambda: states()["ZCS queues"][0] == OK, 20, lambda: f"all well: {states()}")
+        assert {state for state, _ in states().values()} == {OK}
 
         begin = time.monotonic()
         blob.write_bytes(bytes(int(0.97 * (8 << 20))))
@@ -366,9 +385,9 @@ def test_a_fault_becomes_a_state_of_nagios_and_back_and_silence_becomes_unknown(
         assert raised < 10
         assert cleared < 10
 
-        # ZCS's own trap, and what a stranger with the community would try.
+        # ZCS's own trap, and what a stranger with the community would try; no heartbeat takes it away meanwhile.
+        daemon.kill9()
         snmptrap(port, ".1.3.6.1.4.1.666.0.0", *ZIMBRA_SERVICE, "i", "0")
-        raise_ = trap_oid(KIND["zcsQueueRaised"], DEFAULT_ROOT)
         witness = there.path / "witness"
         for number, text in enumerate(HOSTILE):
             snmptrap(port, raise_, *forged(text.format(witness=witness), alarm=number + 1))
@@ -380,7 +399,6 @@ def test_a_fault_becomes_a_state_of_nagios_and_back_and_silence_becomes_unknown(
         assert not witness.exists()
         assert not list(there.path.rglob("x.json"))
 
-        daemon.kill9()
         wait_for(lambda: {state for state, _ in states().values()} == {UNKNOWN}, 20, lambda: f"UNKNOWN: {states()}")
         assert "No sign of life from zcs-exporter for 8 s" in states()[LIFE_LABEL][1]
         assert not (there.path / "snmptt/unknown").exists()
@@ -538,7 +556,12 @@ def test_icinga_takes_the_same_states_through_its_api() -> None:
             assert states[FILE_SYSTEMS] == expected
             told(FILE_SYSTEMS, HOST, "0", "Cleared: /opt/zimbra/store is 97% full", "18")
             assert icinga_states(url, ca)[FILE_SYSTEMS] == (WARNING, "/opt is 90% full")
-            told(FILE_SYSTEMS, HOST, "0", "Cleared: /opt is 90% full", "17")
+            # Its clear got lost, and a heartbeat says that nothing stands.
+            told("--standing", "0 0 4294967295", LIFE_LABEL, HOST, "0", "runs", "0", *SERVICES[1:])
+            assert icinga_states(url, ca)[FILE_SYSTEMS] == (OK, "Over, without its clear: /opt is 90% full")
+            assert icinga_states(url, ca)["ZCS JVMs"] == (OK, "No alarm stands")
+            told("--heard", LIFE_LABEL, FILE_SYSTEMS, HOST, "0", "Cleared: /opt is 90% full", "17", *SERVICES[1:])
+            assert icinga_states(url, ca)[LIFE_LABEL] == (OK, "zcs-exporter is heard")
             assert icinga_states(url, ca)[FILE_SYSTEMS] == (OK, "Cleared: /opt is 90% full")
             # A host that it may not speak for, and one that is not there.
             for host in ("other.example.com", "unknown.example.com"):

@@ -103,14 +103,20 @@ def test_2_fifty_raises_while_the_receiver_is_down_arrive_once_it_is_up(
     station(story)
 
 
-def test_2_what_is_older_than_it_may_be_is_given_up_and_that_is_told(receiver: Receivers, station: Play) -> None:
+def test_2_what_is_older_than_it_may_be_is_given_up_and_that_is_told_but_no_clear(
+    receiver: Receivers, station: Play
+) -> None:
     nms = receiver()
 
     async def story(one: Station) -> None:
         await one.start((snmp_target(nms, one.identity, timeout=0.3), AT_ONCE))
+        await one.round(b=1)
+        await one.delivered()
         nms.stop()
         await one.round(a=1)
         await until(lambda: one.status().retried, "an attempt to fail")
+        await one.round(b=0, c=1)
+        await one.round(c=0)
         one.manual.advance(86_401)
         await until(lambda: one.status().dropped, "it to be given up")
         nms.start()
@@ -119,9 +125,48 @@ def test_2_what_is_older_than_it_may_be_is_given_up_and_that_is_told(receiver: R
 
         told = nms.received()
         texts = [each["zcsNotifyText"] for each in told]
-        assert "Notifications for nms were given up: 1 too old" in texts
-        assert about(told) == ["Raised warning"]  # the repetition of today, as it still stands
-        assert min(map(number, told)) == 2  # number 1 was tried and got lost
+        assert "Notifications for nms were given up: 3 too old" in texts
+        assert about(told, "a") == ["Raised warning"]  # the repetition of today, as it still stands
+        assert about(told, "b") == ["Raised warning", "Cleared ok"]  # or it would stand at the receiver for ever
+        assert about(told, "c") == []
+        assert sorted(map(number, told))[:2] == [1, 3]  # number 2 was tried and got lost
+
+    station(story)
+
+
+def test_2_a_target_that_was_away_gets_the_clears_that_it_missed_and_what_stands(
+    receiver: Receivers, station: Play
+) -> None:
+    nms, other = receiver(), receiver()
+
+    async def story(one: Station) -> None:
+        away = (snmp_target(nms, one.identity, timeout=0.3), AT_ONCE)
+        stays = (snmp_target(other, one.identity, "other"), AT_ONCE)
+        await one.start(away, stays)
+        await one.round(a=1, b=1)
+        await one.delivered()
+        nms.stop()
+        await one.round(c=1)
+        await until(lambda: one.status("nms").retried, "an attempt to fail")
+
+        await one.use(stays)
+        await one.round(a=0)
+        await one.delivered()
+        texts = [each["zcsNotifyText"] for each in other.received()]
+        assert "Notifications for nms were given up: 1 that wait" in " ".join(texts)
+        before = len(texts)
+        nms.start()
+        await one.use(stays, away)
+        await one.round()
+        await one.delivered()
+
+        assert about(nms.received(), "a") == ["Raised warning", "Cleared ok"]
+        assert about(nms.received(), "b") == ["Raised warning"] * 2
+        assert "Raised warning" in about(nms.received(), "c")
+        assert without_gap(nms.received())
+        [cleared] = [each for each in nms.received() if each["trap"] == "zcsFilesystemCleared"]
+        assert cleared["zcsNotifyEventId"] in {each["zcsNotifyEventId"] for each in other.received()}
+        assert len(other.received()) == before
 
     station(story)
 
@@ -401,6 +446,7 @@ def test_12_heartbeats_have_their_pace_and_what_waits_is_the_heartbeat(receiver:
         await one.start((snmp_target(nms, one.identity, timeout=0.5), replace(AT_ONCE, heartbeat=0.5)))
         await until(lambda: len(nms.received()) >= 3, "three heartbeats")
         assert {each["trap"] for each in nms.received()} == {"zcsHeartbeat"}
+        assert nms.received()[-1]["zcsNotifyObject"] == "0 4294967295"
         nms.stop()
         await one.round(a=1)
         await until(lambda: one.status().retried, "an attempt to fail")
@@ -411,6 +457,10 @@ def test_12_heartbeats_have_their_pace_and_what_waits_is_the_heartbeat(receiver:
         await until(lambda: nms.received()[-1]["trap"] == "zcsHeartbeat" and about(nms.received()), "the next one")
 
         assert about(nms.received()) == ["Raised warning"]
+        [raised] = [each for each in nms.received() if "ZcsLevel" in each["zcsNotifyRule"]]
+        beat = nms.received()[-1]
+        assert beat["zcsNotifyObject"] == f"0 {raised['zcsNotifyAlarmIndex']} 4294967295"
+        assert beat["zcsNotifyCount"].split()[0] == "1"
 
     station(story)
 

@@ -190,7 +190,9 @@ def test_a_copy_on_another_machine_tells_nothing_that_the_original_owed(
 
     fresh = nms.received()[came:]
     assert "1 notifications that it still owed are kept back for good" in daemon.log()
-    assert [each["zcsNotifyText"] for each in fresh if "ZcsQueueCorrupt" in each["zcsNotifyRule"]] in ([], ["Cleared"])
+    # On the copy's host the alarm is over, which it may tell.
+    about = [each["trap"] for each in fresh if "ZcsQueueCorrupt" in each["zcsNotifyRule"]]
+    assert about in ([], ["zcsQueueCleared"])
     assert int(fresh[0]["zcsNotifySequence"].split()[0]) == 1
     assert daemon.command("snmp", "engine-id").stdout != before
 

@@ -19,8 +19,9 @@ _HEAD = f"""\
  * 1161 where it answers itself. Notifications come in through snmptrapd, snmptt and zcs-submit, which uses the API
  * (icinga2 api setup) as the user below; replace its password.
  *
- * Every heartbeat confirms all these services. When none was heard for {SILENCE} s they become UNKNOWN, and since the
- * others depend on "{LIFE_LABEL}", only that one tells people. The next heartbeat brings back what stands.
+ * Whatever is heard of a host confirms all these services, and a heartbeat says which alarms stand, so that none stays
+ * whose end was lost. When nothing was heard for {SILENCE} s they become UNKNOWN, and since the others depend on
+ * "{LIFE_LABEL}", only that one tells people. The next word brings back what stands.
  */
 
 object ApiUser "zcs-submit" {{

@@ -23,6 +23,7 @@ class Revision:
 
 
 REVISIONS = (
+    Revision("202611220900Z", "A heartbeat names the alarms that stand, and says how many they are."),
     Revision(
         "202611220600Z",
         "Objects of an agent: the daemon, services, file systems, queues, databases, Java virtual machines, logins, "

@@ -23,8 +23,9 @@ _HEAD = f"""\
 # check_external_commands=1, accept_passive_service_checks=1 and check_service_freshness=1. Notifications come in
 # through snmptrapd, snmptt and zcs-submit.
 #
-# Every heartbeat confirms all these services. When none was heard for {SILENCE} s they become UNKNOWN, and since the
-# others depend on "{LIFE_LABEL}", only that one tells people. The next heartbeat brings back what stands.
+# Whatever is heard of a host confirms all these services, and a heartbeat says which alarms stand, so that none stays
+# whose end was lost. When nothing was heard for {SILENCE} s they become UNKNOWN, and since the others depend on
+# "{LIFE_LABEL}", only that one tells people. The next word brings back what stands.
 """
 
 _AGENT_HEAD = """\

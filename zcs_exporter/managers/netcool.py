@@ -56,7 +56,10 @@ _TAIL = """\
 
 _PROBLEM, _RESOLUTION, _INFORMATION = 1, 2, 13
 _RESOLVED = "            @Severity = 1\n"  # what generic_clear asks of a resolution
-_HOUR = "            @ExpireTime = 3600\n"
+_LIFE = """\
+            @AlertKey = "life"
+            @ExpireTime = 3600
+"""  # what a heartbeat says of alarms would make each a row of its own
 
 
 def render_netcool(root: Oid) -> str:
@@ -66,7 +69,7 @@ def render_netcool(root: Oid) -> str:
     for each in CLASSES:
         parts.append(_case(each.raised, each.label, _PROBLEM))
         parts.append(_case(each.cleared, each.label, _RESOLUTION, _RESOLVED))
-    parts += [_case(kind, "ZCS heartbeat", _INFORMATION, _HOUR) for kind in LIFE_SIGNS]
+    parts += [_case(kind, "ZCS heartbeat", _INFORMATION, _LIFE) for kind in LIFE_SIGNS]
     parts += [_case(KIND[name], "ZCS events", _INFORMATION) for name in (EVENT, SUPPRESSED, TEST)]
     parts.append(_TAIL.format())
     return "".join(parts)

@@ -54,8 +54,13 @@ _MANAGERS = """
 
 Notifications go through snmptrapd, snmptt and `zcs-submit` into the command file of Nagios, as the services
 {labels}.
-Each shows the worst of its alarms that stand, and every heartbeat confirms them all; after {silence} s without one they
-are UNKNOWN. On Debian 12, in `packaging/managers`, as root:
+Each shows the worst of its alarms that stand, and whatever is heard of the host confirms them all; when nothing was for
+{silence} s they are UNKNOWN. A heartbeat also says which alarms stand, and takes away one whose clear was lost, in a
+long outage or because the host lost its state. While others stand that were never raised here, that one may be among
+them, so it is UNKNOWN and "Perhaps over". Those are alarms whose cause was there before the first start of the daemon:
+nobody is paged for them, "{life}" names them, and their first reminder shows them like any other.
+
+On Debian 12, in `packaging/managers`, as root:
 
 ```
 apt-get install nagios4-core monitoring-plugins-basic monitoring-plugins-standard snmptrapd snmptt libnet-ip-perl
@@ -160,6 +165,7 @@ def render_snmp_page() -> str:
                 silence=SILENCE,
                 submit=SUBMIT,
                 events=EVENT_LABEL,
+                life=LIFE_LABEL,
                 root=root,
                 mib=FILE_NAME,
             ),

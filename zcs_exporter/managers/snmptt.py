@@ -11,11 +11,14 @@ from zcs_exporter.managers.terms import (
     SINGLES,
     trap_oid,
 )
-from zcs_exporter.snmp.notification import VARIABLES, NotificationType
+from zcs_exporter.snmp.notification import HEARTBEAT, STOPPING, TEST, VARIABLES, NotificationType
 from zcs_exporter.snmp.smi import Oid, format_oid
 from zcs_exporter.snmp.zimbra_trap import SERVICE_STATUS_TRAP
 
 SUBMIT = "/usr/local/lib/zcs-exporter/zcs-submit"
+
+_NO_LIFE = (STOPPING, TEST)
+"""Who is about to stop answers for nothing from then on, and a test is sent by hand, whether the daemon runs or not."""
 
 _HEAD = f"""\
 # snmptt.conf: the notifications of zcs-exporter, by their numbers; no MIB is needed.
@@ -58,9 +61,8 @@ def render_snmptt(root: Oid) -> str:
     """Return a configuration file of snmptt."""
     parts = [_HEAD]
     for each in CLASSES:
-        for kind in (each.raised, each.cleared):
-            parts.append(_event(kind, root, each.label, alarm="zcsNotifyAlarmIndex"))
-    parts += [_event(kind, root, LIFE_LABEL, refreshed=_refreshed(kind)) for kind in LIFE_SIGNS]
+        parts += [_event(kind, root, each.label, alarm="zcsNotifyAlarmIndex") for kind in (each.raised, each.cleared)]
+    parts += [_event(kind, root, LIFE_LABEL) for kind in LIFE_SIGNS]
     parts += [_event(kind, root, EVENT_LABEL) for kind in SINGLES]
     label = next(each.label for each in CLASSES if each.family == "service")
     parts.append(
@@ -69,27 +71,33 @@ def render_snmptt(root: Oid) -> str:
     return "".join(parts)
 
 
-def _refreshed(kind: NotificationType) -> tuple[str, ...]:
-    """Return the services whose state a sign of life confirms."""
-    # Who is about to stop answers for nothing from then on.
-    return () if kind.name == "zcsStopping" else (*(each.label for each in CLASSES), EVENT_LABEL)
-
-
-def _event(
-    kind: NotificationType, root: Oid, label: str, alarm: str | None = None, refreshed: tuple[str, ...] = ()
-) -> str:
+def _event(kind: NotificationType, root: Oid, label: str, alarm: str | None = None) -> str:
     tied = f"${PLACE[alarm]}" if alarm else "0"
-    told = (label, *(f"${PLACE[f'zcsNotify{word}']}" for word in ("Host", "Severity", "Text")), tied, *refreshed)
+    told = (label, *(f"${PLACE[f'zcsNotify{word}']}" for word in ("Host", "Severity", "Text")), tied)
+    words = (*told, *_refreshed(kind, label))
     return _EVENT.format(
         name=kind.name,
         oid=trap_oid(kind, root),
         grade=kind.grade,
         format=f"{kind.title}: ${PLACE['zcsNotifyHost']}: ${PLACE['zcsNotifyText']}",
         submit=SUBMIT,
-        arguments=" ".join(f'"{word}"' for word in told),
+        arguments=" ".join([*_options(kind, label), *(f'"{word}"' for word in words)]),
         description=kind.description,
         variables="\n".join(_variables()),
     )
+
+
+def _options(kind: NotificationType, label: str) -> Iterator[str]:
+    if kind.name == HEARTBEAT:
+        yield f'--standing "${PLACE["zcsNotifyCount"]} ${PLACE["zcsNotifyObject"]}"'
+    elif label != LIFE_LABEL and kind.name not in _NO_LIFE:
+        yield f'--heard "{LIFE_LABEL}"'
+
+
+def _refreshed(kind: NotificationType, label: str) -> tuple[str, ...]:
+    """Return the other services that a notification confirms: all, since its host is heard."""
+    others = (*(each.label for each in CLASSES), EVENT_LABEL)
+    return () if kind.name in _NO_LIFE else tuple(each for each in others if each != label)
 
 
 def _variables() -> Iterator[str]:

@@ -1,12 +1,16 @@
 #!/usr/bin/python3 -I
 """Hand what a notification of zcs-exporter says to Nagios or Icinga 2.
 
-    zcs-submit [--config FILE] SERVICE HOST SEVERITY TEXT ALARM [SERVICE ...]
+    zcs-submit [--config FILE] [--heard SERVICE] [--standing NUMBERS] SERVICE HOST SEVERITY TEXT ALARM [SERVICE ...]
 
 A service stands for all alarms of one kind and shows the worst of those that stand, so that the end of one does not
 hide another. ALARM is what ties a raise to its clear; 0 is shown and not remembered. SEVERITY is 0 to 3, or ok,
 warning, critical or unknown; a cleared alarm has 0. What stands in the services after ALARM is told once more, so
-that with each heartbeat all are as fresh as it is.
+that all are as fresh as the host's last word; the service of --heard becomes OK for that it was heard.
+
+NUMBERS are what a heartbeat says of the alarms that stand: how many, then numbers between the first and last of which
+no other ones do. An alarm that is noted here and does not stand there is over, though its clear was lost. Where others
+stand that were never told here, as after the host has lost its state, one of them may be the same: then it is unknown.
 
 No argument reaches a shell or a path unchecked, and what no notification of zcs-exporter has in its texts becomes a
 question mark. FILE is /etc/zcs-submit.conf by default. Needs Python 3.6 and nothing else.
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     Standing = dict[str, tuple[int, str]]  # by what ties raise and clear together: state and text
     Book = dict[str, Standing]  # by service
     Told = dict[str, tuple[int, list[str]]]  # by service: state and lines
+    Numbers = tuple[int, list[int]]  # how many stand, and what --standing names
 
 CONFIG = "/etc/zcs-submit.conf"
 STATES = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -43,27 +48,31 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:-]{0,127}")  # neither a hidden fil
 MOST_ALARMS = 1000
 MOST_OCTETS = 3500  # a pipe takes up to 4096 in one piece
 PATIENCE = 10.0  # seconds
+DOUBTFUL = "Perhaps over: "
 
 
 def main(arguments: "list[str]") -> int:
     """Carry out one command line and return its exit status."""
-    config = CONFIG
-    if arguments[:1] == ["--config"]:
-        config, arguments = "".join(arguments[1:2]), arguments[2:]
-    if len(arguments) < 5 or not all(map(NAME.fullmatch, [*arguments[:2], *arguments[4:]])):
+    options = {"--config": CONFIG, "--heard": "", "--standing": ""}
+    while len(arguments) > 1 and arguments[0] in options:
+        options[arguments[0]], arguments = arguments[1], arguments[2:]
+    heard = [options["--heard"]] if options["--heard"] else []
+    if len(arguments) < 5 or not all(map(NAME.fullmatch, [*arguments[:2], *arguments[4:], *heard])):
         print(__doc__, file=sys.stderr)
         return 2
     service, host, severity, text, alarm = arguments[:5]
     try:
         settings = configparser.ConfigParser(interpolation=None)
-        with open(config, encoding="utf-8") as file:
+        with open(options["--config"], encoding="utf-8") as file:
             settings.read_file(file)
         directory = settings.get("state", "directory", fallback="/var/lib/zcs-submit")
         # Held to the end, so that two changes of one service are told in the order in which they were noted.
         with open(os.path.join(directory, "lock"), "a", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state, text = state_of(severity), UNSAFE.sub("?", text)[:255]
-            told = results(os.path.join(directory, host + ".json"), service, state, text, alarm, arguments[5:])
+            place = os.path.join(directory, host + ".json")
+            told = results(place, service, state, text, alarm, arguments[5:], numbers(options["--standing"]))
+            told.update((each, (0, ["zcs-exporter is heard"])) for each in heard)
             tell(settings, host, told)
     except (OSError, ValueError, KeyError, configparser.Error, http.client.HTTPException) as exc:
         complaint = f"zcs-submit: {host}: {service}: {UNSAFE.sub('?', str(exc))}"
@@ -80,18 +89,58 @@ def state_of(severity: str) -> int:
     return STATES.get(severity.lower(), 3)
 
 
-def results(place: str, service: str, state: int, text: str, alarm: str, others: "list[str]") -> "Told":
+def numbers(text: str) -> "Numbers | None":
+    """Return what ``--standing`` says; None where it says nothing, as a host does that does not know yet."""
+    words = text.split()
+    if len(words) < 3 or not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
+        return None
+    return int(words[0]), [int(word) for word in words[1:]]
+
+
+def results(
+    place: str, service: str, state: int, text: str, alarm: str, others: "list[str]", standing: "Numbers | None" = None
+) -> "Told":
     """Note a change in the book at ``place``, and return what to tell of the service and of the others."""
     book = load(place)
+    otherwise = "No alarm that was told here stands"
+    over = {}  # type: dict[str, str]
     if alarm != "0":
-        standing = book.setdefault(service, {})
-        standing.pop(alarm, None)
-        if state and len(standing) < MOST_ALARMS:
-            standing[alarm] = (state, text)
+        alarms = book.setdefault(service, {})
+        alarms.pop(alarm, None)
+        if state and len(alarms) < MOST_ALARMS:
+            alarms[alarm] = (state, text)
         save(place, book)
-    found = {each: shown(book.get(each, {}), "No alarm stands") for each in others}
+    elif standing is not None:
+        former = json.dumps(book)
+        over, strangers = compare(book, standing)
+        if json.dumps(book) != former:
+            save(place, book)
+        otherwise = f"{otherwise}, but {strangers} may that were not: see {service}" if strangers else "No alarm stands"
+    found = {each: shown(book.get(each, {}), over.get(each, otherwise)) for each in others}
     found[service] = (state, [text]) if alarm == "0" else shown(book[service], text)
     return found
+
+
+def compare(book: "Book", standing: "Numbers") -> "tuple[dict[str, str], int]":
+    """Bring the book to what a heartbeat says; return texts for services that lost an alarm, and how many it lacks.
+
+    What has no number is not from zcs-exporter and stays.
+    """
+    count, (first, *rest) = standing
+    named = {first, *rest}
+    noted = [(service, key) for service, alarms in book.items() for key in alarms if key.isdecimal()]
+    gone = [(service, key) for service, key in noted if first <= int(key) <= rest[-1] and int(key) not in named]
+    strangers = max(0, count - (len(noted) - len(gone)))
+    over = {}
+    for service, key in gone:
+        _, text = book[service].pop(key)
+        if text.startswith(DOUBTFUL):
+            text = text[len(DOUBTFUL) :]
+        if strangers:
+            book[service][key] = (3, (DOUBTFUL + text)[:255])
+        else:
+            over[service] = "Over, without its clear: " + text
+    return over, strangers
 
 
 def load(place: str) -> "Book":

@@ -33,6 +33,7 @@ class Waiting:
         octets: How much room it takes.
         spared: It waited while its target did not answer, so that it was not sent is nobody's haste.
         stumbles: Attempts that a bug ended.
+        unheard: It counts the raise of its alarm, of which the target was never told.
     """
 
     delivery: Delivery
@@ -40,6 +41,7 @@ class Waiting:
     octets: int
     spared: bool = False
     stumbles: int = 0
+    unheard: bool = False
 
     @property
     def message(self) -> Message:
@@ -55,8 +57,10 @@ class Waiting:
         """Give it the sequence number under which it is sent from now on."""
         self.delivery = replace(self.delivery, sequence=sequence)
 
-    def stand_for(self, gone: Iterable["Waiting"]) -> None:
+    def stand_for(self, gone: Collection["Waiting"]) -> None:
         """Have it count other messages that are not told, and what they counted."""
+        alarm = [each for each in gone if each.message.alarm_id == self.message.alarm_id]
+        self.unheard |= any(each.unheard or each.message.change is Change.RAISED for each in alarm)
         count = sum(1 + each.delivery.folded for each in gone)
         self.delivery = replace(self.delivery, folded=self.delivery.folded + count)
 
@@ -96,6 +100,18 @@ class Backlog:
         """Have what waits now not be folded for want of pace: its target does not answer."""
         for each in self:
             each.spared = True
+
+    def expired(self, before: float) -> list[Waiting]:
+        """Return what happened before then, but no clear whose raise was told: its receiver would show it for ever."""
+        old = [each for each in self if each.since < before]
+        if not old:
+            return []
+        pairs = _pairs(each for each in self if not each.tried)
+        return [
+            each
+            for each in old
+            if each.message.change is not Change.CLEARED or each.unheard or each.message.alarm_id in pairs
+        ]
 
     def superseded(self, before: float) -> list[tuple[list[Waiting], Waiting]]:
         """Return messages about alarms whose state is not what it was then, each group with the one that tells more.

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from zcs_exporter.contract import Clock, Sample
+from zcs_exporter.contract import Clock, Event, Sample
 from zcs_exporter.notify.message import Message
+from zcs_exporter.notify.missed import introduced
 from zcs_exporter.notify.target import Target, TargetStatus
-from zcs_exporter.notify.target_queue import Pace, TargetQueue, Voice, unawaited
-from zcs_exporter.state import KEPT_SECONDS, Delivery, Saved, StateStore
+from zcs_exporter.notify.target_queue import GIVEN_UP, OUTBOX, Pace, TargetQueue, Voice, unawaited
+from zcs_exporter.state import KEPT_SECONDS, QUARANTINE, Delivery, Saved, StateStore
 
 log = logging.getLogger(__name__)
 
@@ -25,25 +27,21 @@ class Dispatcher:
         # Those of targets that a reload removed are kept: another one may bring them back.
         self._known: dict[str, TargetQueue] = {}
         self._queues: dict[str, TargetQueue] = {}
-        self._returned: frozenset[str] = frozenset()
+        self._former = introduced(saved)
+        self._abandoned: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def use(self, targets: Sequence[tuple[Target, Pace]]) -> None:
         """Send to these targets from now on; what waits for one that was there before goes on waiting."""
         await self.stop()
-        away = self._known.keys() - self._queues.keys()
-        self._returned = frozenset(target.name for target, _ in targets if target.name in away)
         self._queues = {target.name: self._queue(target, pace) for target, pace in targets}
         self._forget_strangers()
+        self._abandon()
         self._tasks = [asyncio.create_task(each.run(), name=f"notify {name}") for name, each in self._queues.items()]
 
     def names(self, _message: Message) -> tuple[str, ...]:
         """Return the targets that must get a message: all of them."""
         return tuple(self._queues)
-
-    def newcomers(self) -> tuple[str, ...]:
-        """Return the targets in use that never got anything, or were away and missed what happened meanwhile."""
-        return tuple(name for name, queue in self._queues.items() if queue.fresh or name in self._returned)
 
     def enqueue(self, deliveries: Sequence[Delivery]) -> None:
         """Take messages that are on disk, or that the disk refused."""
@@ -59,6 +57,8 @@ class Dispatcher:
         """Yield how the targets fare."""
         for queue in self._queues.values():
             yield from queue.samples()
+        for name, waiting in self._abandoned.items():
+            yield OUTBOX.sample(waiting, target=name)
 
     async def drain(self, seconds: float) -> None:
         """Give what waits a last chance."""
@@ -84,6 +84,22 @@ class Dispatcher:
         if old:
             log.warning("state: forgetting %d notifications of over a month to targets that are gone", len(old))
             unawaited(self._store.settle(old))
+
+    def _abandon(self) -> None:
+        """Tell what waits for targets that are none any more: it goes out only if they come back."""
+        waiting = {name: queue.status().waiting for name, queue in self._known.items()}
+        strangers = Counter(each.target for each in self._saved.deliveries if each.target not in waiting)
+        self._abandoned = {
+            name: count
+            for name, count in sorted((waiting | strangers).items())
+            if count and name not in self._queues and not name.startswith(QUARANTINE)
+        }
+        for name in self._former & self._abandoned.keys():
+            count = self._abandoned[name]
+            log.warning("%s: not a target any more; %d notifications wait in case it is one again", name, count)
+            why = f"{count} that wait, unless it is a target again before they are too old"
+            self._voice.tell(Event(GIVEN_UP, self._clock.wall(), {"target": name, "why": why}))
+        self._former = frozenset(self._queues)
 
     def _queue(self, target: Target, pace: Pace) -> TargetQueue:
         queue = self._known.get(target.name)

@@ -1,5 +1,7 @@
 """The targets that the configuration names."""
 
+from collections.abc import Collection
+
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock
 from zcs_exporter.notify.snmp_target import SnmpTarget
@@ -10,10 +12,14 @@ from zcs_exporter.snmp.secrets import SecretsError, load_secrets
 from zcs_exporter.snmp.sender import SnmpSender
 
 
-def load_targets(config: Config, identity: EngineIdentity, clock: Clock) -> tuple[list[SnmpTarget], list[str]]:
-    """Return the targets of a configuration, and a fault for each secrets file that cannot be used."""
+def load_targets(
+    config: Config, identity: EngineIdentity, clock: Clock, names: Collection[str] = ()
+) -> tuple[list[SnmpTarget], list[str]]:
+    """Return the targets of these names, or all, and a fault for each whose secrets file cannot be used."""
     targets, faults = [], []
     for each in config.notify.snmp:
+        if names and each.name not in names:
+            continue
         try:
             secret = load_secrets(each.secrets, each.snmp_version)
             destination = Destination(each.name, each.host, each.port, each.snmp_version, each.kind, secret)

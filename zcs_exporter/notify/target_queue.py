@@ -290,8 +290,7 @@ class TargetQueue:
         if now - self._thinned_at < THINNING_INTERVAL:
             return
         self._thinned_at = now
-        expired = [each for each in self._backlog if now - each.since > self.pace.max_age]
-        if expired:
+        if expired := self._backlog.expired(now - self.pace.max_age):
             self._give_up(expired, Fate.EXPIRED)
         for gone, into in self._backlog.superseded(now - SUPERSEDED_AFTER):
             self._fold(gone, into, Fate.SUPERSEDED)

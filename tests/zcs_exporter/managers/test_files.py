@@ -11,7 +11,7 @@ from zcs_exporter.managers.files import SUBMIT, manager_files, write_manager_fil
 from zcs_exporter.managers.mib import FILE_NAME, render_mib
 from zcs_exporter.managers.page import render_snmp_page
 from zcs_exporter.managers.terms import CLASSES, EVENT_LABEL, KIND, LIFE_LABEL, LIFE_SIGNS, SINGLES, trap_oid
-from zcs_exporter.snmp.notification import NOTIFICATION_TYPES
+from zcs_exporter.snmp.notification import NOTIFICATION_TYPES, NotificationType
 from zcs_exporter.snmp.smi import DEFAULT_ROOT, Oid, format_oid
 
 OTHER_ROOT: Oid = (1, 3, 6, 1, 4, 1, 99999)
@@ -57,18 +57,30 @@ def test_snmptt_knows_each_notification_by_its_number(kind: object) -> None:
     assert f"EVENT {kind.name} {trap_oid(kind, DEFAULT_ROOT)} " in text  # type: ignore[attr-defined]
 
 
-def test_snmptt_hands_on_host_severity_text_and_what_ties_raise_and_clear_together() -> None:
+def submissions() -> dict[str, str]:
+    """Return the arguments of zcs-submit by notification."""
     text = SHIPPED["snmptt/snmptt.conf"]
-    calls = re.findall(r"^EXEC \S+/zcs-submit (.*)$", text, re.MULTILINE)
-    words = [re.fullmatch(r'"([^"]*)"', word)[1] for call in calls for word in re.findall(r'"[^"]*"', call)]
+    return dict(re.findall(r"^EVENT (\S+) .*\n(?:.*\n)+?EXEC \S+/zcs-submit (.*)$", text, re.MULTILINE))
+
+
+def test_snmptt_hands_on_host_severity_text_and_what_ties_raise_and_clear_together() -> None:
+    calls = submissions()
 
     # Of what comes from outside, everything stands in quotes of its own.
-    assert all('"' not in re.sub(r'"[^"]*"', "", call) for call in calls)
-    assert all(call.replace("$r", "").count("$") in (1, 3, 4) or "zimbra-" in call for call in calls), calls
-    assert calls[0] == '"ZCS alarms" "$3" "$6" "$7" "$11"'
-    assert {each.label for each in CLASSES} <= set(words)
-    life = next(call for call in calls if call.startswith(f'"{LIFE_LABEL}"'))
-    assert life.startswith(f'"{LIFE_LABEL}" "$3" "$6" "$7" "0" "ZCS alarms" "ZCS services"')
+    assert all('"' not in re.sub(r'"[^"]*"', "", call) for call in calls.values())
+    assert all(call.replace("$r", "").count("$") in (1, 3, 4, 5) or "zimbra-" in call for call in calls.values()), calls
+    assert '"ZCS alarms" "$3" "$6" "$7" "$11"' in calls["zcsAlarmRaised"]
+    assert calls["zcsHeartbeat"].startswith(f'--standing "$12 $5" "{LIFE_LABEL}" "$3" "$6" "$7" "0" "ZCS alarms"')
+    assert calls["zcsEvent"].startswith(f'--heard "{LIFE_LABEL}" "{EVENT_LABEL}" "$3" "$6" "$7" "0" ')
+
+
+@pytest.mark.parametrize("kind", NOTIFICATION_TYPES, ids=lambda kind: kind.name)
+def test_every_service_is_as_fresh_as_the_last_word_of_the_daemon(kind: NotificationType) -> None:
+    told = set(re.findall(r'"(ZCS [^"]*)"', submissions()[kind.name]))
+
+    every = {LIFE_LABEL, *(each.label for each in CLASSES), EVENT_LABEL}
+    # Who stops answers for nothing, and a test comes by hand.
+    assert told == {"zcsStopping": {LIFE_LABEL}, "zcsTest": {EVENT_LABEL}}.get(kind.name, every)
 
 
 def test_only_the_program_may_be_run(tmp_path: Path) -> None:

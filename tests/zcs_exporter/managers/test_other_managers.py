@@ -9,7 +9,7 @@ import yaml
 
 from zcs_exporter.agent.objects.groups import GROUPS
 from zcs_exporter.managers.files import manager_files
-from zcs_exporter.managers.terms import CLASSES, KIND, object_oid
+from zcs_exporter.managers.terms import CLASSES, KIND, LIFE_SIGNS, object_oid
 from zcs_exporter.snmp.notification import NOTIFICATION_TYPES, Notification, encode, notification_oid
 from zcs_exporter.snmp.smi import DEFAULT_ROOT, Syntax, format_oid
 
@@ -147,3 +147,6 @@ def test_netcool_rules_are_balanced_and_take_each_notification_once() -> None:
         assert f'@AlertGroup = "{each.label}"' in block[1]
         assert "@Type = 1\n" in block[1]
         assert "@Type = 2\n" in block[2]
+    # What a heartbeat says of alarms changes, and is no other event for that.
+    for kind in LIFE_SIGNS:
+        assert re.search(rf'case "{kind.number}":[^:]*@AlertKey = "life"\n', inner), kind

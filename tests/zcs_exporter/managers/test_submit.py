@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,6 +35,13 @@ class Nagios:
 
     def submit(self, *arguments: str) -> int:
         return submit.main(["--config", str(self.config), *arguments])
+
+    def beat(self, numbers: str, *services: str) -> int:
+        """Hand it a heartbeat."""
+        return self.submit("--standing", numbers, LIFE, HOST, "0", "runs", "0", *(services or (DISKS, QUEUES)))
+
+    def book(self) -> Any:
+        return json.loads((self.directory / f"{HOST}.json").read_text())
 
     def told(self) -> dict[str, tuple[int, str]]:
         """Return state and output by service of what came since the last call."""
@@ -92,7 +100,7 @@ def test_unknown_matters_less_than_what_is_known_to_be_bad(nagios: Nagios) -> No
 def test_a_heartbeat_confirms_what_stands_everywhere(nagios: Nagios) -> None:
     nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
     nagios.told()
-    assert nagios.submit(LIFE, HOST, "0", "runs", "0", DISKS, QUEUES) == 0
+    assert nagios.beat("1 0 17 4294967295") == 0
     assert nagios.told() == {LIFE: (0, "runs"), DISKS: (2, "/opt is 97% full"), QUEUES: (0, "No alarm stands")}
 
 
@@ -100,7 +108,91 @@ def test_what_is_tied_to_nothing_is_shown_and_not_remembered(nagios: Nagios) -> 
     nagios.submit("ZCS events", HOST, "1", "Service mta stopped", "0")
     assert nagios.told() == {"ZCS events": (1, "Service mta stopped")}
     nagios.submit(LIFE, HOST, "0", "runs", "0", "ZCS events")
-    assert nagios.told()["ZCS events"] == (0, "No alarm stands")
+    assert nagios.told()["ZCS events"] == (0, "No alarm that was told here stands")
+
+
+def test_whatever_is_heard_confirms_the_others_without_a_claim_about_what_is_not_known(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.told()
+    assert nagios.submit("--heard", LIFE, QUEUES, HOST, "1", "many wait", "18", DISKS, "ZCS JVMs") == 0
+    assert nagios.told() == {
+        LIFE: (0, "zcs-exporter is heard"),
+        QUEUES: (1, "many wait"),
+        DISKS: (2, "/opt is 97% full"),
+        "ZCS JVMs": (0, "No alarm that was told here stands"),
+    }
+
+
+def test_an_alarm_whose_clear_was_lost_is_taken_away_by_the_next_heartbeat(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.submit(DISKS, HOST, "1", "/store is 88% full", "19")
+    nagios.submit(QUEUES, HOST, "1", "many wait", "18")
+    nagios.told()
+    nagios.beat("1 0 19 4294967295")
+    told = nagios.told()
+    assert told[DISKS] == (1, "/store is 88% full")
+    assert told[QUEUES] == (0, "Over, without its clear: many wait")
+    file = (nagios.directory / f"{HOST}.json").stat().st_ino
+    nagios.beat("1 0 19 4294967295")
+    assert nagios.told()[QUEUES] == (0, "No alarm stands")
+    assert (nagios.directory / f"{HOST}.json").stat().st_ino == file  # nothing to write, each minute, for each host
+    assert nagios.book() == {DISKS: {"19": [1, "/store is 88% full"]}, QUEUES: {}}
+
+
+def test_a_part_of_the_numbers_takes_away_what_lies_within_it(nagios: Nagios) -> None:
+    for alarm in ("10", "17", "20", "30"):
+        nagios.submit(DISKS, HOST, "1", f"text {alarm}", alarm)
+    nagios.beat("3 10 20 25")
+    assert list(nagios.book()[DISKS]) == ["10", "20", "30"]
+    nagios.beat("3 0 10 20")
+    assert list(nagios.book()[DISKS]) == ["10", "20", "30"]
+    nagios.beat("2 20 4294967295")
+    assert list(nagios.book()[DISKS]) == ["10", "20"]
+
+
+def test_what_may_be_one_of_those_that_were_never_raised_here_is_unknown_until_they_are(nagios: Nagios) -> None:
+    """The host has lost its state: what stands was there before its first start, and has another number."""
+    nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
+    for _ in range(2):
+        nagios.told()
+        nagios.beat("1 0 1000 4294967295")
+        told = nagios.told()
+        assert told[DISKS] == (3, "Perhaps over: /opt is 97% full")
+        assert told[QUEUES] == (0, f"No alarm that was told here stands, but 1 may that were not: see {LIFE}")
+    # It is not an alarm yet, but will be.
+    nagios.beat("1 0 4294967295")
+    assert nagios.told()[DISKS] == (3, "Perhaps over: /opt is 97% full")
+    nagios.submit(DISKS, HOST, "2", "/opt is 98% full", "1000")
+    assert nagios.told()[DISKS] == (2, "2 alarms: /opt is 98% full\\nPerhaps over: /opt is 97% full")
+    nagios.beat("1 0 1000 4294967295")
+    assert nagios.told()[DISKS] == (2, "/opt is 98% full")
+
+
+def test_what_was_perhaps_over_is_over_when_nothing_stands_that_it_might_be(nagios: Nagios) -> None:
+    nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.beat("1 0 1000 4294967295")
+    nagios.told()
+    nagios.beat("0 0 4294967295")
+    assert nagios.told()[DISKS] == (0, "Over, without its clear: /opt is 97% full")
+
+
+def test_what_has_no_number_is_not_ours_and_stays(nagios: Nagios) -> None:
+    nagios.submit("ZCS services", HOST, "2", "Service mta is down", "zimbra-mta")
+    nagios.told()
+    assert nagios.beat("0 0 4294967295", "ZCS services") == 0
+    assert nagios.told()["ZCS services"] == (2, "Service mta is down")
+
+
+@pytest.mark.parametrize("numbers", ["", "0 ", "3", "0 0", "x 0 4294967295", "1 0 -5", "1 0 99999999999", "1 0 5;6"])
+def test_a_host_that_does_not_say_what_stands_takes_nothing_away(nagios: Nagios, numbers: str) -> None:
+    nagios.submit(DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.told()
+    assert nagios.beat(numbers) == 0
+    assert nagios.told() == {
+        LIFE: (0, "runs"),
+        DISKS: (2, "/opt is 97% full"),
+        QUEUES: (0, "No alarm that was told here stands"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -141,6 +233,8 @@ def test_a_text_is_no_longer_than_ours_are(nagios: Nagios) -> None:
         [DISKS, HOST, "2", "text", "1;2"],
         [f"{DISKS};x", HOST, "2", "text", "1"],
         [DISKS, HOST, "2", "text", "1", "a\nb"],
+        ["--heard", "../x", DISKS, HOST, "2", "text", "1"],
+        ["--standing", DISKS, HOST, "2", "text", "1"],
     ],
 )
 def test_what_no_notification_of_ours_brings_is_refused(nagios: Nagios, arguments: list[str]) -> None:

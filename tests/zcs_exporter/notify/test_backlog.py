@@ -186,3 +186,33 @@ def test_whatever_waits_nothing_tried_goes_and_no_alarm_loses_its_last_state(
     assert not any(each.spared for each in excess)
     raised = {each.message.alarm_id for each in excess if each.message.change is Change.RAISED}
     assert all(each.message.alarm_id in raised for each in excess if each.message.change is Change.CLEARED)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "tried", "left"),
+    [
+        ("r51 u51 e r61", (), ""),
+        # What the receiver was never told of need not be ended.
+        ("r51 c51", (), ""),
+        # This one it may have been told of, and this one it was.
+        ("r51 c51", (0,), "c51"),
+        ("c51", (), "c51"),
+        ("c51 r52 c52", (), "c51"),
+    ],
+)
+def test_what_is_too_old_goes_but_no_clear_whose_raise_was_told(waiting: str, tried: Sequence[int], left: str) -> None:
+    backlog = filled(waiting, tried=tried)
+    backlog.remove(backlog.expired(500.0))
+
+    assert words(list(backlog)) == left
+
+
+def test_a_clear_that_counts_its_own_raise_may_become_too_old() -> None:
+    backlog = filled("r51 u51 c51 c61")
+    for gone, into in backlog.superseded(500.0):
+        backlog.remove(gone)
+        into.stand_for(gone)
+    assert words(list(backlog)) == "c51 c61"
+
+    assert words(backlog.expired(500.0)) == "c51"
+    assert backlog.expired(0.0) == []

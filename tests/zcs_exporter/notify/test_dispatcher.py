@@ -16,9 +16,10 @@ from zcs_exporter.contract import Event
 from zcs_exporter.notify import backlog, target_queue
 from zcs_exporter.notify.dispatcher import Dispatcher
 from zcs_exporter.notify.message import Message, MessageKind
+from zcs_exporter.notify.missed import TARGETS
 from zcs_exporter.notify.target import SendError, Setback
-from zcs_exporter.notify.target_queue import NOTIFICATIONS, Fate, Pace, Voice
-from zcs_exporter.state import Commit, Delivery, StateStore, read_saved
+from zcs_exporter.notify.target_queue import NOTIFICATIONS, OUTBOX, Fate, Pace, Voice
+from zcs_exporter.state import QUARANTINE, Commit, Delivery, StateStore, read_saved
 
 
 def message(number: int, at: float = 1000.0) -> Message:
@@ -290,22 +291,59 @@ def test_a_reload_neither_forgets_nor_repeats_what_waits_and_counts_on(tell: Tel
     tell(story)
 
 
-def test_a_target_that_was_away_is_told_like_a_newcomer_what_stands(tell: Tell) -> None:
+def test_what_waits_for_a_target_that_is_none_any_more_is_said_once_and_counted_on(
+    tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
     async def story(office: Office) -> None:
-        receiver = Receiver()
-        await office.open(receiver)
-        assert office.dispatcher.newcomers() == ("nms",)
-        await office.post(message(1))
-        await receiver.has_got(1)
-        await office.use(receiver)
-        assert office.dispatcher.newcomers() == ()
-        await office.use(Receiver("another"))
-        await office.use(receiver)
-        assert office.dispatcher.newcomers() == ("nms",)
-        await office.use(receiver)
-        assert office.dispatcher.newcomers() == ()
+        down = Receiver("old", troubles=[SendError(Setback.RETRY, "old: no answer")] * 1000)
+        healthy = Receiver("healthy")
+        await office.open(down, healthy, pace=SLOW)
+        await office.store.commit(Commit(meta={TARGETS: '["healthy", "old"]'}))
+        await office.post(message(1), message(2))
+        await healthy.has_got(2)
+        await office.dispatcher.drain(0.05)
+        await office.use(Receiver("new"))
+        said = [(each.name, each.labels["target"]) for each in office.told]
+        assert said == [("ZcsNotificationsGivenUp", "old")]
+        assert office.told[0].labels["why"].startswith("2 that wait, unless it is a target again")
+        assert "old: not a target any more; 2 notifications wait" in caplog.text
+        await office.use(Receiver("new"))
+        assert len(office.told) == 1
+        assert waiting(office) == {"new": 0, "old": 2}
+
+        # As a new process, it is still counted, and told if the one before did not know yet.
+        await office.dispatcher.stop()
+        await office.open(Receiver("new"))
+        assert len(office.told) == 2
+        assert waiting(office) == {"new": 0, "old": 2}
+        await office.store.commit(Commit(meta={TARGETS: '["new"]'}))
+        await office.dispatcher.stop()
+        await office.open(Receiver("new"))
+        assert len(office.told) == 2
+        assert waiting(office) == {"new": 0, "old": 2}
+        back = Receiver("old")
+        await office.use(Receiver("new"), back)
+        await back.has_got(2)
+        assert waiting(office).keys() == {"new", "old"}
 
     tell(story)
+
+
+def test_what_the_original_of_a_clone_owed_is_no_targets_of_ours(tell: Tell) -> None:
+    async def story(office: Office) -> None:
+        await office.open()
+        await office.store.commit(Commit(messages={1: (message(1), (f"{QUARANTINE}nms",))}))
+        await office.dispatcher.stop()
+        await office.open(Receiver("nms"))
+        assert waiting(office) == {"nms": 0}
+        assert office.told == []
+
+    tell(story)
+
+
+def waiting(office: Office) -> dict[str, float]:
+    """Return what waits for each target, as the metric tells."""
+    return {each.labels[0]: each.value for each in office.dispatcher.samples() if each.metric is OUTBOX}
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
