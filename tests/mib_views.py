@@ -4,14 +4,21 @@ from snapshots import Series, reading, sample, snapshot
 
 from zcs_exporter.agent.facts import Facts
 from zcs_exporter.agent.numbers import Numbers
-from zcs_exporter.agent.view import MibView
+from zcs_exporter.agent.view import MibView, number_rows
 from zcs_exporter.snmp.smi import DEFAULT_ROOT, Oid
 
 
 def view_of(*series: Series, root: Oid = DEFAULT_ROOT) -> MibView:
     """Return what is served where these samples are all that is known."""
     readings = reading("made-up", [sample(*each) for each in series])
-    return MibView(root, Facts(snapshot(1_709_371_233.0, readings), [], [], "mail.example.com"), Numbers())
+    return numbered_view(Facts(snapshot(1_709_371_233.0, readings), [], [], "mail.example.com"), root=root)
+
+
+def numbered_view(facts: Facts, numbers: Numbers | None = None, root: Oid = DEFAULT_ROOT) -> MibView:
+    """Return the view of what is known, with the rows numbered as the daemon does it before."""
+    numbers = Numbers() if numbers is None else numbers
+    number_rows(facts, numbers)
+    return MibView(root, facts, numbers)
 
 
 def view_with_mounts(count: int, root: Oid = DEFAULT_ROOT) -> MibView:
@@ -28,5 +35,6 @@ def view_with_mounts(count: int, root: Oid = DEFAULT_ROOT) -> MibView:
             ("zcs_filesystem_used_ratio", mount, 0.5),
             ("zcs_filesystem_files_used_ratio", mount, 0.05),
             ("zcs_filesystem_full_seconds", {"resource": "space", **mount}, 50_000.0),
+            ("zcs_filesystem_role", {"role": "store", **mount}, 1.0),
         ]
     return view_of(*series, root=root)

@@ -1,5 +1,6 @@
 """A host as the agent's tests know it: made-up samples of every table, and the view of them."""
 
+from mib_views import numbered_view
 from snapshots import reading, sample, snapshot
 
 from zcs_exporter.agent.facts import Facts, StandingAlarm
@@ -106,4 +107,4 @@ def facts() -> Facts:
 
 
 def view(root: Oid = DEFAULT_ROOT, numbers: Numbers | None = None) -> MibView:
-    return MibView(root, facts(), numbers or Numbers())
+    return numbered_view(facts(), numbers, root)

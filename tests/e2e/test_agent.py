@@ -5,6 +5,7 @@ import os
 import random
 import re
 import socket
+import sqlite3
 import struct
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 from e2e.lab import Exporter, MariaDb, Postfix, Zcs, free_port, need, need_mibs, wait_for
 from e2e.product import USER, USER_SECRET, settings
+from mib_views import numbered_view
 from snapshots import reading, sample
 from snmp_messages import (
     GETBULK,
@@ -31,7 +33,6 @@ from snmp_messages import (
 
 from zcs_exporter.agent.facts import Facts, StandingAlarm
 from zcs_exporter.agent.numbers import Numbers
-from zcs_exporter.agent.view import MibView
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.alerting.model import Severity, load_catalogue
 from zcs_exporter.assets import asset
@@ -183,8 +184,7 @@ def test_every_table_walks_in_order_and_equals_the_snapshot(postfix: Postfix, ma
             assert all(oid[: len(DEFAULT_ROOT) + 1] == (*DEFAULT_ROOT, 1) for oid in ours)
             destinations = (*DEFAULT_ROOT, 1, DESTINATIONS)
             ends = [
-                {each.oid: each for each in MibView(DEFAULT_ROOT, Facts(*what, (), HOST), numbers)}
-                for what in (before, after)
+                {each.oid: each for each in numbered_view(Facts(*what, (), HOST), numbers)} for what in (before, after)
             ]
             assert {oid for oid in ours if oid[: len(destinations)] != destinations} == ends[0].keys() == ends[1].keys()
             for oid, first in ends[0].items():
@@ -218,8 +218,9 @@ def test_nothing_can_be_written_and_strangers_read_nothing(agent: Agent) -> None
     agent.daemon.start()
     assert agent.get("3", SYS_NAME) == [HOST.encode()]
     for who in VERSIONS.values():
-        done = agent.run("snmpset", (*who, "-t", "1", "-r", "0"), format_oid(SYS_NAME), "s", "mine")
+        done = agent.run("snmpset", who, format_oid(SYS_NAME), "s", "mine")
         assert done.returncode != 0
+        assert "Reason: noAccess" in done.stderr
     for who in (
         ("-v1", "-c", COMMUNITY),
         ("-v2c", "-c", "public"),
@@ -232,6 +233,39 @@ def test_nothing_can_be_written_and_strangers_read_nothing(agent: Agent) -> None
         assert done.returncode != 0, who
         assert HOST not in done.stdout
     assert agent.get("2c", SYS_NAME) == [HOST.encode()]
+
+
+def test_old_and_new_protocols_are_those_of_net_snmp(agent: Agent) -> None:
+    protocols = {
+        "old": ("MD5", "DES", "-a", "MD5", "-x", "DES"),
+        "usual": ("SHA-1", "AES-128", "-a", "SHA", "-x", "AES"),
+        "long": ("SHA-224", "AES-192", "-a", "SHA-224", "-x", "AES-192"),
+        "longest": ("SHA-512", "AES-256", "-a", "SHA-512", "-x", "AES-256"),
+    }
+    words = ("-A", "a long auth password", "-X", "a long priv password")
+    files = {
+        name: {
+            "user": name,
+            "auth": {"protocol": auth, "password": words[1]},
+            "priv": {"protocol": priv, "password": words[3]},
+        }
+        for name, (auth, priv, *_) in protocols.items()
+    }
+    paths = [agent.daemon.secrets(f"{name}.secret", content) for name, content in files.items()]
+    agent.daemon.config["snmp_agent"]["users"] += paths
+    agent.daemon.configure()
+    checked = agent.daemon.command("check-config", check=False)
+    assert checked.returncode == 1
+    for line, protocol in zip(checked.stderr.splitlines(), ("MD5", "SHA-1"), strict=True):
+        assert f"'auth.protocol' {protocol} is weak" in line
+    for name in ("old", "usual"):
+        agent.daemon.secrets(f"{name}.secret", files[name] | {"allow_weak": True})
+    agent.daemon.start()
+
+    for name, (_, _, *options) in protocols.items():
+        done = agent.run("snmpget", ("-v3", "-l", "authPriv", "-u", name, *options, *words), format_oid(SYS_NAME))
+        assert done.returncode == 0, done.stderr
+        assert parsed(joined(done.stdout)[0]) == (SYS_NAME, HOST.encode())
 
 
 def test_it_answers_on_ipv6(zcs: Zcs, exporter: Callable[..., Exporter]) -> None:
@@ -285,14 +319,14 @@ def test_an_agent_that_is_open_to_everyone_does_not_start_and_says_what_to_add(a
 
 def test_rows_keep_their_numbers_over_kill_9(postfix: Postfix, agent: Agent) -> None:
     mounts = (*DEFAULT_ROOT, 1, 3, 1, 1, 2)
-    agent.daemon.config["collectors"]["auth"] = {"interval": "1s"}
-    agent.daemon.configure()
     agent.daemon.start()
     first = agent.walk("snmpwalk", "2c", format_oid(mounts))
-    assert len(first) > 1
-    generation = agent.known()[0].generation
-    wait_for(lambda: agent.known()[0].generation > generation + 1, 20, "two more turns")
     agent.daemon.kill9()
+    assert len(first) > 1
+    with closing(sqlite3.connect(Path(agent.daemon.config["state"]["directory"], "state.sqlite3"))) as state:
+        rows = state.execute("SELECT key, value FROM collector_row WHERE collector = 'snmp_rows'").fetchall()
+    saved = {f"zcsFilesystem {value.decode()}": str(oid[-1]) for oid, value in first if isinstance(value, bytes)}
+    assert saved.items() <= dict(rows).items()
     agent.daemon.start()
 
     assert agent.walk("snmpwalk", "2c", format_oid(mounts)) == first

@@ -16,6 +16,9 @@ MAX_COMMUNITY = 128
 
 _KNOWN_COMMUNITIES = ("public", "private", "zimbra")
 
+_LEAST_DIFFERENT = 6
+"""Characters of a community that must differ; even sixteen random digits nearly always have more."""
+
 
 @dataclass(frozen=True, slots=True)
 class AgentAccess:
@@ -96,15 +99,25 @@ def _communities(config: SnmpAgentConfig, uid: int | None, gid: int | None) -> t
             faults.append(f"snmp_agent.communities: {exc}")
             continue
         assert isinstance(secrets, Community)  # noqa: S101 - what version 2c has
-        if secrets.community.lower() in _KNOWN_COMMUNITIES:
-            faults.append(f"snmp_agent.communities: {file}: everyone knows this 'community'; make up a long one")
-        elif not MIN_COMMUNITY <= len(secrets.community.encode()) <= MAX_COMMUNITY:
-            faults.append(
-                f"snmp_agent.communities: {file}: 'community' has {len(secrets.community.encode())} octets; "
-                f"use {MIN_COMMUNITY} to {MAX_COMMUNITY}, which nobody guesses"
-            )
+        weakness = _weakness(secrets.community)
+        if weakness:
+            faults.append(f"snmp_agent.communities: {file}: {weakness}")
         else:
             found.append(secrets)
     if len(set(found)) < len(found):
         faults.append("snmp_agent.communities: two files hold the same community; keep one of them")
     return tuple(found), faults
+
+
+def _weakness(community: str) -> str:
+    """Return why somebody could guess a community, and what to do; empty for one that is good."""
+    octets = len(community.encode())
+    if community.lower() in _KNOWN_COMMUNITIES:
+        return "everyone knows this 'community'; make up a long one"
+    if not MIN_COMMUNITY <= octets <= MAX_COMMUNITY:
+        return f"'community' has {octets} octets; use {MIN_COMMUNITY} to {MAX_COMMUNITY}, which nobody guesses"
+    if not community.isprintable():
+        return "'community' holds characters that cannot be seen; use letters, digits and signs"
+    if len(set(community)) < _LEAST_DIFFERENT or community in (2 * community)[1:-1]:
+        return "'community' repeats itself, so it is guessed; make up a random one"
+    return ""

@@ -5,13 +5,14 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from zcs_exporter.agent.access import AgentAccess
+from zcs_exporter.agent.access import AgentAccess, load_agent_access
 from zcs_exporter.agent.gate import AgentGate
 from zcs_exporter.agent.system import OwnPort
 from zcs_exporter.agent.view import MibView
-from zcs_exporter.config import SnmpAgentConfig
+from zcs_exporter.config import Config, SnmpAgentConfig
 from zcs_exporter.contract import Clock, Sample
-from zcs_exporter.snmp.identity import EngineIdentity
+from zcs_exporter.snmp.identity import EngineIdentity, new_engine_id
+from zcs_exporter.snmp.secrets import SecretsError, UsmUser
 from zcs_exporter.snmp.smi import Oid
 from zcs_exporter.snmp.udp import bind
 
@@ -70,6 +71,20 @@ class SnmpAgent:
         """Whether a configuration needs exactly this agent."""
         return (config, access, root) == (self._config, self._access, self._root)
 
+    def build(self) -> list[str]:
+        """Make the engine with all who may ask; return what forbids it, each fault with its remedy."""
+        # Imported here, since pysnmp takes 30 MB that a daemon without SNMP keeps.
+        from zcs_exporter.snmp.stack.responder import Responder
+
+        faults = []
+        self._responder = Responder(self._identity, self._gate, self._latest)
+        for number, secrets in enumerate(self._access.secrets):
+            try:
+                self._responder.allow(secrets, number)
+            except SecretsError as exc:
+                faults.append(f"snmp_agent.{'users' if isinstance(secrets, UsmUser) else 'communities'}: {exc}")
+        return faults
+
     def open(self, former: "SnmpAgent | None" = None) -> None:
         """Bind the address, or share the socket of a ``former`` agent that has it; nothing is answered yet.
 
@@ -82,18 +97,13 @@ class SnmpAgent:
         else:
             self._socket = bind(self._config.host, self._config.port, held)
 
-    async def start(self, former: "SnmpAgent | None" = None) -> None:
+    def start(self, former: "SnmpAgent | None" = None) -> None:
         """Begin to answer; counters go on from those of an agent that was there before."""
-        # Imported here, since pysnmp takes 30 MB that a daemon without SNMP keeps.
-        from zcs_exporter.snmp.stack.responder import Responder
-
         assert self._socket is not None  # noqa: S101 - it is open
+        assert self._responder is not None  # noqa: S101 - it is built
         if former is not None:
             self._gate.outcomes.update(former._gate.outcomes)
-        responder = self._responder = Responder(self._identity, self._gate, self._latest, self._gate.answered)
-        for number, secrets in enumerate(self._access.secrets):
-            responder.allow(secrets, number)
-        await responder.open(self._socket.dup())
+        self._responder.open(self._socket.dup())
         log.info("snmp agent: answers on %s", self._config.listen)
 
     @property
@@ -126,3 +136,26 @@ class SnmpAgent:
 
     def _up_time(self) -> int:
         return self._identity.up_time
+
+
+def check_agent(
+    config: Config, *, uid: int | None = None, gid: int | None = None
+) -> tuple[AgentAccess | None, list[str]]:
+    """Return who may ask, and all that forbids it and can be known without the port, each with its remedy.
+
+    Args:
+        config: The whole configuration.
+        uid: The daemon's user; the user of this process unless given.
+        gid: The daemon's group; the group of this process unless given.
+    """
+    access, faults = load_agent_access(config.snmp_agent, uid=uid, gid=gid)
+    if access is None:
+        return None, faults
+    nobody = EngineIdentity(new_engine_id(), 1, lambda: 0.0)
+    agent = SnmpAgent(config.snmp_agent, access, config.snmp.root, nobody, Clock(), _no_view, str)
+    faults = agent.build()
+    return (None, faults) if faults else (access, [])
+
+
+def _no_view() -> MibView:
+    raise NotImplementedError

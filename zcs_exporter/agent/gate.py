@@ -42,9 +42,9 @@ MOST_SOURCES = 256
 LONGEST_DISCOVERY = 256
 """Octets of a message that is not encrypted: it can only ask who we are."""
 
-_AUTHENTIC, _AUTHENTIC_AND_PRIVATE = 1, 3
-_READING = (0xA0, 0xA1, 0xA5)
-"""Tags of GET, GETNEXT and GETBULK."""
+_AUTHENTIC, _AUTHENTIC_AND_PRIVATE, _REPORTABLE = 1, 3, 4
+_ANSWERED = (0xA0, 0xA1, 0xA3, 0xA5)
+"""Tags of GET, GETNEXT, SET, which is refused, and GETBULK."""
 
 
 class Outcome(StrEnum):
@@ -75,13 +75,13 @@ class Outcome(StrEnum):
     """A wrong community."""
 
     ENGINE = "engine"
-    """Encrypted for another engine id, such as the one we had before the state directory was lost."""
+    """For another engine id, such as the one we had before the state directory was lost; answered by a report."""
 
     SECURITY = "security"
     """Not both authenticated and encrypted."""
 
     OPERATION = "operation"
-    """Something else than to read, such as SET."""
+    """Something else than to read; who may ask is told so where that is SET."""
 
 
 REQUESTS = Metric(
@@ -145,6 +145,14 @@ class AgentGate:
         for share in (self._share(source), self._all):
             share.take(0, -1)
 
+    def refused(self, source: str) -> None:
+        """Count a datagram that was admitted as one of somebody who may only read."""
+        self._recount(Outcome.OPERATION)
+
+    def foreign(self) -> None:
+        """Count a datagram that was admitted as one for another engine."""
+        self._recount(Outcome.ENGINE)
+
     def failed(self, source: str) -> None:
         """Count what the decoder failed on as malformed after all."""
         self._recount(Outcome.MALFORMED)
@@ -189,16 +197,20 @@ class AgentGate:
             right = [compare_digest(envelope.community, each) for each in self._communities]
             if not any(right):
                 return Outcome.COMMUNITY
-            return None if envelope.pdu in _READING else Outcome.OPERATION
+            return None if envelope.pdu in _ANSWERED else Outcome.OPERATION
         if envelope.version != VERSION_3 or self._engine_id is None:
             return Outcome.VERSION
         level = envelope.flags & _AUTHENTIC_AND_PRIVATE
-        if not envelope.encrypted and level != _AUTHENTIC_AND_PRIVATE and length <= LONGEST_DISCOVERY:
-            # Who are you? And, by some managers, in a second step: what time is it there?
-            return None if envelope.engine_id == (self._engine_id if level == _AUTHENTIC else b"") else Outcome.SECURITY
-        if not envelope.encrypted or level != _AUTHENTIC_AND_PRIVATE:
+        private = envelope.encrypted and level == _AUTHENTIC_AND_PRIVATE
+        question = not envelope.encrypted and level != _AUTHENTIC_AND_PRIVATE and length <= LONGEST_DISCOVERY
+        if not private and not question:
             return Outcome.SECURITY
-        return None if envelope.engine_id == self._engine_id else Outcome.ENGINE
+        if envelope.engine_id not in (b"", self._engine_id):
+            # Who asks for a report is told who we are instead.
+            return None if envelope.flags & _REPORTABLE else Outcome.ENGINE
+        # Who are you? And, by some managers, in a second step: what time is it there?
+        known = envelope.engine_id == self._engine_id
+        return None if known == (private or level == _AUTHENTIC) else Outcome.SECURITY
 
     def _recount(self, outcome: Outcome) -> None:
         self.outcomes[Outcome.UNPROVEN] -= 1

@@ -1,10 +1,12 @@
 """The latest snapshot as the objects of the MIB: made when somebody asks, once for all who do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from zcs_exporter.agent.facts import Facts
 from zcs_exporter.agent.numbers import Numbers
-from zcs_exporter.agent.view import MibView
+from zcs_exporter.agent.view import MibView, number_rows
+from zcs_exporter.contract import Sample
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.smi import Oid
 
@@ -28,10 +30,22 @@ class ViewProvider:
         self._facts = facts
         self._numbers = numbers
         self._made: tuple[Oid, Snapshot, MibView] | None = None
+        self._numbered: dict[str, tuple[Sample, ...]] = {}
 
     def use(self, root: Oid) -> None:
         """Hang the objects elsewhere from now on."""
         self._root = root
+
+    def foresee(self, snapshot: Snapshot) -> None:
+        """Number the rows that a snapshot will have, before it is saved and published."""
+        samples = {name: reading.samples for name, reading in snapshot.readings.items()}
+        news = {
+            name: reading
+            for name, reading in snapshot.readings.items()
+            if self._numbered.get(name) is not samples[name]
+        }
+        number_rows(self._facts(replace(snapshot, readings=news, own=())), self._numbers)
+        self._numbered = samples
 
     def view(self) -> MibView:
         """Return the view of the latest snapshot."""

@@ -51,6 +51,14 @@ class AgentService:
             self._hostname,
         )
         try:
+            faults = agent.build()
+        except Exception:
+            # Everything else goes on without it.
+            log.exception("snmp_agent: bug, please report it: nobody is answered")
+            return [] if self._agent is None else ["snmp_agent: bug, please report it: see the log"]
+        if faults:
+            return faults
+        try:
             agent.open(self._agent)
         except OSError as exc:
             remedy = "give an address of this host and a free port"
@@ -60,7 +68,7 @@ class AgentService:
         self._next = agent
         return []
 
-    async def swap(self) -> None:
+    def swap(self) -> None:
         """Answer by the agent that was prepared from now on, or by none."""
         former, self._agent, self._next = self._agent, self._next, None
         if former is self._agent:
@@ -69,7 +77,7 @@ class AgentService:
             former.close()
         if self._agent is not None:
             try:
-                await self._agent.start(former)
+                self._agent.start(former)
             except Exception:
                 # Everything else goes on without it.
                 log.exception("snmp_agent: bug, please report it: nobody is answered")

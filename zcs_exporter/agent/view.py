@@ -7,7 +7,7 @@ from typing import Any
 from zcs_exporter.agent.facts import Facts
 from zcs_exporter.agent.numbers import Numbers
 from zcs_exporter.agent.objects.groups import GROUPS
-from zcs_exporter.agent.objects.model import Index, Table
+from zcs_exporter.agent.objects.model import Table
 from zcs_exporter.snmp.smi import Oid, VarBind, plain_value, wire_text
 
 
@@ -43,6 +43,14 @@ class MibView:
         return any(oid[:length] in self._objects for length in range(len(oid) + 1))
 
 
+def number_rows(facts: Facts, numbers: Numbers) -> None:
+    """Have all rows that need it numbered, to be saved with the snapshot of ``facts``."""
+    for table in (group.table for group in GROUPS):
+        if table is not None and table.index.numbered:
+            for key in table.rows(facts):
+                numbers.give(table.name, str(table.index.place(key)), facts.snapshot.generation)
+
+
 def _objects(root: Oid) -> Iterator[Oid]:
     for group in GROUPS:
         base = (*root, 1, group.number)
@@ -65,9 +73,9 @@ def _instances(root: Oid, facts: Facts, numbers: Numbers) -> Iterator[VarBind]:
 def _rows(entry: Oid, table: Table[Any], facts: Facts, numbers: Numbers) -> Iterator[VarBind]:
     taken = set()
     for key in table.rows(facts):
-        index = _index(table.index, key, table.name, numbers)
-        if index in taken:
-            continue  # two texts that look the same on the wire
+        index = _index(table, key, facts, numbers)
+        if index is None or index in taken:
+            continue  # without a number yet, or two texts that look the same on the wire
         taken.add(index)
         for column in table.columns:
             value = plain_value(column.syntax, column.read(facts, key), column.limit)
@@ -75,11 +83,12 @@ def _rows(entry: Oid, table: Table[Any], facts: Facts, numbers: Numbers) -> Iter
                 yield VarBind((*entry, column.number, *index), column.syntax, value)
 
 
-def _index(index: Index[Any], key: Any, table: str, numbers: Numbers) -> Oid:
-    place = index.place(key)
+def _index(table: Table[Any], key: Any, facts: Facts, numbers: Numbers) -> Oid | None:
+    place = table.index.place(key)
     if isinstance(place, int):
         return (place,)
-    if index.numbered:
-        return (numbers.number(table, place),)
-    octets = wire_text(place, index.limit).encode("ascii")
+    if table.index.numbered:
+        number = numbers.find(table.name, place, facts.snapshot.generation)
+        return None if number is None else (number,)
+    octets = wire_text(place, table.index.limit).encode("ascii")
     return (len(octets), *octets)

@@ -73,7 +73,9 @@ VARIABLES = (
         5,
         Syntax.TEXT,
         "What the rule looked at, such as a mount point, a queue or a service. Rule and object together are what is "
-        "raised once and cleared once.",
+        "raised once and cleared once. In a heartbeat, alarms that stand, by the numbers of zcsNotifyAlarmIndex: "
+        "between the first and the last number no other alarm stands. The ends 0 and 4294967295 are no alarms. Where "
+        "not all fit, each heartbeat has another part; it is empty while nobody knows what stands.",
         limit=128,
     ),
     Variable(
@@ -97,7 +99,8 @@ VARIABLES = (
         12,
         Syntax.UNSIGNED,
         "How many raises this alarm has had so far, changes of severity included, and how many notifications are "
-        "folded into this one.",
+        "folded into this one. In a heartbeat, how many alarms stand or may, since their cause was there before the "
+        "first start, come to stand without a raise.",
     ),
 )
 

@@ -150,6 +150,8 @@ def _community(path: str, content: _File) -> Community:
     community = content.community.get_secret_value()
     if not 1 <= len(community.encode()) <= 255:
         raise SecretsError(f"{path}: 'community' has {len(community.encode())} octets; use 1 to 255")
+    if any(ord(char) < 32 or ord(char) == 127 for char in community):
+        raise SecretsError(f"{path}: 'community' holds a character that cannot be typed; write one without")
     return Community(community)
 
 

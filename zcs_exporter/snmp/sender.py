@@ -79,7 +79,7 @@ class SnmpSender:
         to = self._destination
         async with self._one_at_a_time:
             try:
-                # pysnmp counts its time-outs by the wall clock, which can stand still for hours.
+                # Who the receiver is and what time it is there are questions of their own, with the same time-out.
                 async with asyncio.timeout(to.timeout * (to.retries + 2) + _TICK):
                     for left in range(to.retries, -1, -1):
                         session = await self._ready_session()

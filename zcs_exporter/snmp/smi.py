@@ -91,6 +91,8 @@ def wire_text(text: str, limit: int) -> str:
 def plain_value(syntax: Syntax, value: float | str | None, limit: int = 255) -> int | bytes | None:
     """Return what an object of a type holds on the wire; None where the value is not known or has no such form.
 
+    A text that says nothing is not known either.
+
     Args:
         syntax: The type.
         value: A text, a moment as seconds since the epoch, something true or false, or a number.
@@ -99,7 +101,7 @@ def plain_value(syntax: Syntax, value: float | str | None, limit: int = 255) -> 
     if value is None:
         return None
     if syntax is Syntax.TEXT:
-        return wire_text(str(value), limit).encode("ascii")
+        return wire_text(str(value), limit).encode("ascii") or None
     if isinstance(value, str) or not isfinite(value):
         return None
     if syntax is Syntax.TIME:

@@ -78,7 +78,13 @@ def test_a_community_needs_networks_even_on_loopback(files: Files) -> None:
     assert not files.faults(communities=(community,), allow=("127.0.0.1/32",))
 
 
-@pytest.mark.parametrize("community", ["public", "PRIVATE", "zimbra", "short", LONG[:-1], "x" * 129])
+@pytest.mark.parametrize(
+    "community",
+    [
+        *("public", "PRIVATE", "zimbra", "short", LONG[:-1], "x" * 129),
+        *(" " * 17, "x" * 20, "x" * 16 + "y", "public" * 3, "0123456789" * 2, f"{LONG}\u200b", f"{LONG}\xa0"),
+    ],
+)
 def test_a_community_that_can_be_guessed_is_refused_without_being_shown(files: Files, community: str) -> None:
     [fault] = files.faults(communities=(files.write(community=community),), allow=("192.0.2.0/24",))
 

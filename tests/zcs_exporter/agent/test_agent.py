@@ -23,8 +23,14 @@ from pysnmp.hlapi.v3arch.asyncio import (
     get_cmd,
     next_cmd,
     set_cmd,
+    usm3DESEDEPrivProtocol,
+    usmAesBlumenthalCfb256Protocol,
     usmAesCfb128Protocol,
+    usmDESPrivProtocol,
     usmHMAC192SHA256AuthProtocol,
+    usmHMAC384SHA512AuthProtocol,
+    usmHMACMD5AuthProtocol,
+    usmHMACSHAAuthProtocol,
 )
 from pysnmp.proto.api import v2c
 from pysnmp.proto.rfc1902 import OctetString
@@ -111,14 +117,16 @@ async def running(
     manual: ManualClock | None = None,
     latest: Callable[[], MibView] = lambda: VIEW,
     listen: str = "127.0.0.1:0",
+    users: tuple[UsmUser, ...] = (USER,),
 ) -> AsyncIterator[Scene]:
     clock = manual.clock if manual else Clock()
     config = SnmpAgentConfig.model_construct(enabled=True, listen=listen, contact="ops@example.com", location="")
     identity = EngineIdentity(ENGINE, 1000, ForwardClock(clock))
-    access = AgentAccess((USER,), (COMMUNITY,), ())
+    access = AgentAccess(users, (COMMUNITY,), ())
     agent = SnmpAgent(config, access, DEFAULT_ROOT, identity, clock, latest, lambda: HOST)
+    assert agent.build() == []
     agent.open()
-    await agent.start()
+    agent.start()
     scene = Scene(agent, socket.AF_INET6 if "[" in listen else socket.AF_INET)
     try:
         yield scene
@@ -199,8 +207,10 @@ def test_get_tells_missing_instances_from_missing_objects(who: object) -> None:
 @WHO
 def test_nothing_can_be_written(who: object) -> None:
     async def story(scene: Scene) -> None:
-        indication, status, _ = await scene.ask(set_cmd, who, SYS_NAME, values=(OctetString("mine"),), timeout=1)
-        assert indication is not None or status != 0
+        indication, status, found = await scene.ask(set_cmd, who, SYS_NAME, values=(OctetString("mine"),))
+        assert (indication, status) == (None, 6)  # noAccess
+        assert [name for name, _ in found] == [SYS_NAME]
+        assert scene.count("operation") == 1
         _, _, [(_, value)] = await scene.ask(get_cmd, who, SYS_NAME)
         assert value.asOctets() == HOST.encode()
 
@@ -225,6 +235,45 @@ def test_a_socket_for_both_families_answers_both() -> None:
                 assert value.asOctets() == HOST.encode()
 
     play(story, listen="[::]:0")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (("MD5", "DES"), (usmHMACMD5AuthProtocol, usmDESPrivProtocol)),
+        (("SHA-1", "3DES"), (usmHMACSHAAuthProtocol, usm3DESEDEPrivProtocol)),
+        (("SHA-512", "AES-256"), (usmHMAC384SHA512AuthProtocol, usmAesBlumenthalCfb256Protocol)),
+    ],
+    ids=["MD5/DES", "SHA-1/3DES", "SHA-512/AES-256"],
+)
+def test_users_of_other_protocols_are_answered(ours: tuple[str, str], theirs: tuple[object, object]) -> None:
+    words = ("correct horse battery", "staple of the other")
+    asking = UsmUser("other", ours[0], words[0], ours[1], words[1])
+
+    async def story(scene: Scene) -> None:
+        _, status, [(_, value)] = await scene.ask(get_cmd, UsmUserData("other", *words, *theirs), SYS_NAME)
+        assert (status, value.asOctets()) == (0, HOST.encode())
+
+    play(story, users=(USER, asking))
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
+def test_who_is_asked_by_one_of_several_addresses_answers_from_it(listen: str) -> None:
+    async def story(scene: Scene) -> None:
+        scene.socket.close()
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+            # A connected socket hears nobody else, as a firewall lets nobody else through.
+            scene.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            scene.socket.setblocking(False)
+            scene.socket.connect((address, scene.agent.port))
+            answer = await scene.send(message_2c(COMMUNITY.community.encode(), request(SYS_NAME)))
+            assert answer is not None
+            assert HOST.encode() in answer
+            report = await scene.send(discovery())
+            assert report is not None
+            scene.socket.close()
+
+    play(story, listen=listen)
 
 
 def test_a_request_is_answered_from_the_snapshot_of_its_moment() -> None:
@@ -450,6 +499,7 @@ def test_ten_thousand_mutated_packets_of_who_has_the_secrets_break_nothing(monke
         _, status, [(_, value)] = await scene.ask(get_cmd, WHO_3, SYS_NAME)
         assert (status, value.asOctets()) == (0, HOST.encode())
         assert sum(each.value for each in scene.agent.samples()) > 9000
+        assert all(each.value >= 0 for each in scene.agent.samples())
 
     play(story)
 
@@ -508,6 +558,7 @@ def test_who_asks_without_end_is_not_remembered(manual: ManualClock) -> None:
             await scene.ask(get_cmd, WHO_3, SYS_NAME, context=b"other", timeout=0.2)
         await drained(scene)
         assert all(model._cache.is_empty() for model in engine.security_models.values() if hasattr(model, "_cache"))
+        assert set(engine.security_models[3]._SnmpUSMSecurityModel__timeline) <= {engine.snmpEngineID}
 
     play(story, manual=manual)
 

@@ -166,5 +166,17 @@ def test_anything_else_is_refused_with_an_example(tmp_path: Path, place: str) ->
     file = tmp_path / "config.yaml"
     file.write_text(f"snmp_agent: {{agentx: '{place}'}}\n")
 
-    with pytest.raises(ConfigError, match=r"snmp_agent\.agentx: .*write it like /var/agentx/master"):
+    with pytest.raises(ConfigError, match=r"snmp_agent\.agentx: .*write it like /var/agentx/master or 127"):
+        load_config(str(file))
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [("/" + "x" * 107, "too long for a socket"), (r"/var/agentx\0/x", "must be an absolute path")],
+)
+def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path, place: str, expected: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f'snmp_agent: {{agentx: "{place}"}}\n')
+
+    with pytest.raises(ConfigError, match=expected):
         load_config(str(file))

@@ -33,7 +33,14 @@ def test_who_knows_the_community_may_read(gate: AgentGate, tag: int) -> None:
     assert outcome(gate, message_2c(COMMUNITY.encode(), request(SYS_NAME, tag=tag))) is Outcome.UNPROVEN
 
 
-@pytest.mark.parametrize("tag", [SET, 0xA2, 0xA4, 0xA6, 0xA7, 0xA8, 0x30])
+def test_who_knows_it_and_wants_to_write_gets_as_far_as_to_be_told_no(gate: AgentGate) -> None:
+    assert outcome(gate, message_2c(COMMUNITY.encode(), request(SYS_NAME, tag=SET))) is Outcome.UNPROVEN
+    gate.refused(MANAGER)
+
+    assert (gate.outcomes[Outcome.OPERATION], gate.outcomes[Outcome.UNPROVEN]) == (1, 0)
+
+
+@pytest.mark.parametrize("tag", [0xA2, 0xA4, 0xA6, 0xA7, 0xA8, 0x30])
 def test_and_nothing_else(gate: AgentGate, tag: int) -> None:
     assert outcome(gate, message_2c(COMMUNITY.encode(), request(SYS_NAME, tag=tag))) is Outcome.OPERATION
 
@@ -56,11 +63,31 @@ def test_a_version_that_nobody_is_configured_for_is_not_offered(manual: ManualCl
 def test_version_3_has_to_be_encrypted_for_our_engine(gate: AgentGate) -> None:
     plain = scoped(ENGINE, request(SYS_NAME))
     assert outcome(gate, SECRET) is Outcome.UNPROVEN
-    assert outcome(gate, message_3(ENGINE[:-1] + b"\xff", b"nms", 7, octets(bytes(64)))) is Outcome.ENGINE
     for flags in (0, 4, 2, 6, 3, 7):
         assert outcome(gate, message_3(ENGINE, b"nms", flags, plain)) is Outcome.SECURITY
     for flags in (0, 1, 2, 4, 5):
         assert outcome(gate, message_3(ENGINE, b"nms", flags, octets(bytes(64)))) is Outcome.SECURITY
+
+
+def test_what_is_for_another_engine_gets_as_far_as_a_report_if_it_wants_one(gate: AgentGate) -> None:
+    other = ENGINE[:-1] + b"\xff"
+    plain = scoped(other, request(SYS_NAME))
+
+    assert outcome(gate, message_3(other, b"nms", 7, octets(bytes(64)))) is Outcome.UNPROVEN
+    gate.foreign()
+    assert (gate.outcomes[Outcome.ENGINE], gate.outcomes[Outcome.UNPROVEN]) == (1, 0)
+    assert outcome(gate, message_3(other, b"nms", 4, plain)) is Outcome.UNPROVEN
+    for flags, content in ((3, octets(bytes(64))), (0, plain), (1, plain)):
+        assert outcome(gate, message_3(other, b"nms", flags, content)) is Outcome.ENGINE
+    for flags, content in ((4, octets(bytes(64))), (7, plain), (4, scoped(other, request(*[SYS_NAME] * 20)))):
+        assert outcome(gate, message_3(other, b"nms", flags, content)) is Outcome.SECURITY
+
+
+def test_messages_for_other_engines_are_few(gate: AgentGate) -> None:
+    strangers = [message_3(ENGINE[:-2] + n.to_bytes(2), b"nms", 7, octets(bytes(64))) for n in range(1000)]
+
+    assert sum(gate.admits(each, MANAGER) for each in strangers) == EACH_SOURCE.unproven_burst
+    assert outcome(gate, strangers[0], "203.0.113.1") is Outcome.NETWORK
 
 
 def test_who_asks_who_we_are_is_told_if_the_question_is_short(gate: AgentGate) -> None:

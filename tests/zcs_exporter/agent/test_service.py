@@ -12,19 +12,22 @@ from typing import Any
 
 import pytest
 import yaml
+from pysnmp.proto.secmod.rfc3414.priv.des import Des
 from snmp_messages import SYS_NAME, message_2c, request
-from snmp_scene import HOST, facts
+from snmp_scene import HOST, facts, view
 
-from zcs_exporter.agent.agent import SnmpAgent
+from zcs_exporter.agent.agent import SnmpAgent, check_agent
 from zcs_exporter.agent.facts import Facts
 from zcs_exporter.agent.numbers import Numbers
 from zcs_exporter.agent.provider import ViewProvider
 from zcs_exporter.agent.service import AgentService
 from zcs_exporter.config import Config, config_model
+from zcs_exporter.config_check import faults_outside
 from zcs_exporter.contract import Clock
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock
 from zcs_exporter.snmp.smi import DEFAULT_ROOT
+from zcs_exporter.survey import Verdict, examine_agent
 
 COMMUNITY = "0123456789abcdef"
 ENGINE = bytes.fromhex("80001f8805") + bytes(range(12))
@@ -61,7 +64,7 @@ class Scene:
 
     async def use(self, config: Config) -> None:
         assert self.service.prepare(config) == []
-        await self.service.swap()
+        self.service.swap()
 
     async def answers(self, community: str = COMMUNITY, port: int | None = None) -> bool:
         loop = asyncio.get_running_loop()
@@ -141,7 +144,7 @@ def test_a_new_secret_on_the_same_port_is_taken_over_without_a_gap(play: Play) -
         other = "fedcba9876543210"
         assert scene.service.prepare(scene.config(other)) == []
         assert await scene.answers()  # the former one, until the swap
-        await scene.service.swap()
+        scene.service.swap()
         assert not await scene.answers()
         assert await scene.answers(other)
         assert counts(scene)["answered"] == 3
@@ -204,7 +207,7 @@ def test_secrets_of_letters_that_latin_1_has_not_are_octets_of_utf_8(play: Play)
             )
         )
         user.chmod(0o600)
-        for community in ("€" * 16, "ä" * 16):
+        for community in ("€uro£yenß0123456", "äöüÄÖÜß123456789"):
             await scene.use(scene.config(community, users=[str(user)]))
             assert await scene.answers(community)
 
@@ -277,10 +280,95 @@ def test_a_daemon_without_snmp_does_not_load_the_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_number_is_saved_with_the_first_snapshot_that_has_the_row() -> None:
+    known = facts()
+    made: list[Snapshot] = []
+
+    def gather(snapshot: Snapshot) -> Facts:
+        made.append(snapshot)
+        return Facts(snapshot, known.alarms, known.targets, known.host)
+
+    numbers = Numbers()
+    views = ViewProvider(DEFAULT_ROOT, lambda: known.snapshot, gather, numbers)
+    views.foresee(known.snapshot)
+
+    assert numbers.changes() == {
+        "zcsFilesystem /": "1",
+        "zcsFilesystem /opt/zimbra": "2",
+        "zcsCertificate mailboxd /opt/zimbra/conf/slapd.crt": "1",
+        "zcsDestination nms": "1",
+    }
+    views.foresee(known.snapshot)
+    assert [len(list(each.samples())) > 0 for each in made] == [True, False]  # what is the same is not looked through
+    assert not numbers.changes()
+    assert len(views.view()) == len(view())
+    assert not numbers.changes()
+
+
+def user_file(scene: Scene, auth: str = "SHA-256", priv: str = "AES-128") -> str:
+    file = scene.directory / "user"
+    keys = {"auth": auth, "priv": priv}
+    words = {key: {"protocol": kind, "password": f"a pass phrase for {key}"} for key, kind in keys.items()}
+    file.write_text(yaml.safe_dump({"user": "nms", "allow_weak": True} | words))
+    file.chmod(0o600)
+    return str(file)
+
+
+def test_protocols_that_this_host_does_not_have_are_a_fault_at_start_reload_and_check(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with an OpenSSL that knows strong ciphers only."""
+
+    def forbidden(*_args: object) -> None:
+        raise ValueError("disabled for FIPS")
+
+    async def story(scene: Scene) -> None:
+        await scene.use(scene.config())
+        config = scene.config(users=[user_file(scene, "MD5", "DES")])
+        monkeypatch.setattr(Des, "encrypt_data", forbidden)
+        fault = (
+            "snmp_agent.users: user nms: MD5 with DES does not work on this host (ValueError: disabled for FIPS); "
+            "use SHA-256 with AES-128"
+        )
+        assert scene.service.prepare(config) == [fault]
+        assert await scene.answers()  # the former one goes on
+        assert check_agent(config) == (None, [fault])
+        assert faults_outside(config) == [fault]
+        [diagnosis] = examine_agent(config)
+        assert (diagnosis.verdict, f"{diagnosis.detail}; {diagnosis.remedy}") == (Verdict.FAILS, fault)
+        good = scene.config(users=[user_file(scene)])
+        assert scene.service.prepare(good) == []
+        assert check_agent(good)[1] == []
+
+    play(story)
+
+
+def test_a_bug_while_it_is_made_keeps_the_former_one_and_forbids_no_start(
+    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_args: object) -> None:
+        raise TypeError("a bug")
+
+    async def story(scene: Scene) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(SnmpAgent, "build", fail)
+            await scene.use(scene.config())
+            assert scene.service.port is None
+            assert "bug, please report it" in caplog.text
+        await scene.use(scene.config())
+        other = scene.config("fedcba9876543210")
+        with monkeypatch.context() as patched:
+            patched.setattr(SnmpAgent, "build", fail)
+            assert scene.service.prepare(other) == ["snmp_agent: bug, please report it: see the log"]
+        assert await scene.answers()
+
+    play(story)
+
+
 def test_a_bug_at_the_start_costs_the_agent_and_nothing_else(
     play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(*_args: object) -> None:
+    def fail(*_args: object) -> None:
         raise TypeError("a bug")
 
     async def story(scene: Scene) -> None:

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mib_views import numbered_view
 from snapshots import reading, sample, snapshot
 from snmp_scene import AT, HOST, facts, mount, standing_alarm, target, view, whole_snapshot
 
 from zcs_exporter.agent.facts import Facts, worst
 from zcs_exporter.agent.numbers import Numbers
 from zcs_exporter.agent.objects.groups import GROUPS
-from zcs_exporter.agent.view import MibView
+from zcs_exporter.agent.view import MibView, number_rows
 from zcs_exporter.alerting.model import Severity
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.smi import DEFAULT_ROOT, Oid, Syntax, VarBind, date_and_time
@@ -30,7 +33,7 @@ def value(oid: Oid, of: MibView = VIEW) -> object:
 
 
 def table_of(*samples: object, alarms: object = (), targets: object = ()) -> MibView:
-    return MibView(DEFAULT_ROOT, Facts(snapshot(AT, reading("x", samples)), alarms, targets, HOST), Numbers())
+    return numbered_view(Facts(snapshot(AT, reading("x", samples)), alarms, targets, HOST))
 
 
 def test_instances_come_in_order_each_once() -> None:
@@ -131,6 +134,31 @@ def test_what_is_not_known_has_no_instance() -> None:
     assert value((*ROOT, 1, 9, 0), empty) is None
 
 
+def test_a_text_that_says_nothing_has_no_instance() -> None:
+    rule, alarm = standing_alarm()
+    bare = replace(alarm, labels=(), value=None, threshold=None)
+    nameless = {"device": "", "fstype": "", "mountpoint": "/opt"}
+    found = numbered_view(
+        Facts(
+            snapshot(
+                AT,
+                reading("a", [sample("zcs_filesystem_size_bytes", nameless, 1 << 30)]),
+                reading("b", [sample("zcs_info", {"version": "", "patch": "", "edition": "", "hostname": ""}, 1)]),
+            ),
+            [(rule, bare)],
+            (),
+            "",
+        )
+    )
+
+    assert value(column(3, 2, 1), found) == b"/opt"
+    for unknown in ((*ROOT, 1, 2, 0), (*ROOT, 1, 3, 0), *(column(3, each, 1) for each in (3, 4, 11))):
+        assert found.get(unknown) is None
+        assert found.has_object(unknown)
+    assert [found.get(column(9, each, 7)) for each in (3, 6, 7)] == [None, None, None]
+    assert not [each for each in found if each.value == b""]
+
+
 def test_only_objects_of_the_mib_have_missing_instances() -> None:
     assert VIEW.has_object((*ROOT, 1, 1))
     assert VIEW.has_object((*ROOT, 1, 1, 0))
@@ -150,13 +178,21 @@ def test_the_whole_tree_hangs_where_the_site_wants_it() -> None:
 
 def test_row_numbers_stay_when_another_row_comes_before() -> None:
     numbers = Numbers()
-    first = MibView(DEFAULT_ROOT, Facts(snapshot(AT, reading("x", mount("/opt"))), (), (), HOST), numbers)
-    second = MibView(
-        DEFAULT_ROOT, Facts(snapshot(AT, reading("x", [*mount("/"), *mount("/opt")])), (), (), HOST), numbers
-    )
+    first = numbered_view(Facts(snapshot(AT, reading("x", mount("/opt"))), (), (), HOST), numbers)
+    second = numbered_view(Facts(snapshot(AT, reading("x", [*mount("/"), *mount("/opt")])), (), (), HOST), numbers)
 
     assert value(column(3, 2, 1), first) == value(column(3, 2, 1), second) == b"/opt"
     assert value(column(3, 2, 2), second) == b"/"
+
+
+def test_a_row_whose_number_is_not_saved_yet_is_not_told() -> None:
+    numbers = Numbers()
+    known = Facts(snapshot(AT, reading("x", mount("/opt"))), (), [target()], HOST)
+    soon = Facts(replace(known.snapshot, generation=2), known.alarms, known.targets, HOST)
+    number_rows(soon, numbers)
+
+    assert {each.oid[len(ROOT)] for each in MibView(DEFAULT_ROOT, known, numbers)} == {1}
+    assert {each.oid[len(ROOT)] for each in MibView(DEFAULT_ROOT, soon, numbers)} == {1, 3, 10}
 
 
 def test_texts_that_look_alike_on_the_wire_are_one_row() -> None:
@@ -227,5 +263,5 @@ def test_the_worst_alarm_of_a_row_is_the_rows() -> None:
         whole_snapshot(), [standing_alarm(Severity.WARNING, 8), standing_alarm(Severity.CRITICAL, 7)], (), HOST
     )
 
-    assert value(column(3, 13, 2), MibView(DEFAULT_ROOT, both, Numbers())) == 2
+    assert value(column(3, 13, 2), numbered_view(both)) == 2
     assert isinstance(VIEW.get(column(3, 13, 2)), VarBind)

@@ -137,6 +137,12 @@ def test_a_file_for_the_other_version_says_what_is_missing(file: Path) -> None:
     assert "'user' is missing" in refusal(file)
 
 
+@pytest.mark.parametrize("escape", [r"\0", r"\n", r"\x7f"])
+def test_a_community_that_no_manager_can_send_is_refused(file: Path, escape: str) -> None:
+    file.write_text(f'community: "correct{escape}horse"')
+    assert "holds a character that cannot be typed" in refusal(file, "2c")
+
+
 def test_an_empty_community_is_refused(file: Path) -> None:
     file.write_text("community: ''")
     assert "0 octets" in refusal(file, "2c")

@@ -105,6 +105,24 @@ def test_what_is_sent_arrives_whole(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kind", ["trap", "inform"])
+def test_between_two_notifications_nothing_wakes_the_process(
+    kind: str, notification: Notification, identity: EngineIdentity
+) -> None:
+    async def run() -> None:
+        async with TrapListener("127.0.0.1", 0, [Sender(USER, identity.engine_id)], CLOCK) as listener:
+            sender = SnmpSender(to(listener.port, "3", kind), identity, CLOCK)
+            await sender.send(notification, 1)
+            await arrival(listener)
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            loop = asyncio.get_running_loop()
+            assert not [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+            sender.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("auth", ["SHA-224", "SHA-256", "SHA-384", "SHA-512", "MD5", "SHA-1"])
 @pytest.mark.parametrize("priv", ["AES-128", "AES-192", "AES-256"])
 def test_every_pair_of_protocols_works(

@@ -13,7 +13,8 @@ from zcs_exporter.snmp.smi import Syntax
 K = TypeVar("K")
 
 Read = float | str | None
-"""What a value is before it is put on the wire: a number, truth, moment or text, None where it is not known."""
+"""What a value is before it is put on the wire: a number, truth, moment or text; None, or an empty text, where it is
+not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,10 @@ from pysnmp.proto.rfc1902 import Integer32  # type: ignore[import-untyped]
 from zcs_exporter.snmp.identity import EngineIdentity
 from zcs_exporter.snmp.secrets import UsmUser
 from zcs_exporter.snmp.smi import Syntax, VarBind
+from zcs_exporter.snmp.stack.security import CarefulSecurity
+
+USM = CarefulSecurity.SECURITY_MODEL_ID
+"""Number of the user-based security model."""
 
 MESSAGE_MODEL = {"1": 0, "2c": 1, "3": 3}
 """Numbers of versions on the wire."""
@@ -60,6 +64,7 @@ def new_engine(identity: EngineIdentity) -> Any:
     engine.snmpEngineID = engine_id.syntax
     boots.syntax = boots.syntax.clone(identity.boots)
     engine_time.syntax = _EngineTime(identity)
+    engine.security_models[USM] = CarefulSecurity()
     return engine
 
 
@@ -75,15 +80,9 @@ class _EngineTime(Integer32):  # type: ignore[misc]  # pysnmp has no types
 
 
 def close_engine(engine: Any) -> None:
-    """Close an engine's sockets and end its clockwork."""
-    dispatcher = engine.transport_dispatcher
-    if dispatcher is None:
-        return
-    ticker = dispatcher.loopingcall
-    engine.close_dispatcher()
-    if ticker is not None and ticker.done() and not ticker.cancelled():
-        # A tick that failed has ended the ticking; asked here, the loop does not log it.
-        ticker.exception()
+    """Close an engine's sockets."""
+    if engine.transport_dispatcher is not None:
+        engine.close_dispatcher()
 
 
 def add_user(engine: Any, user: UsmUser, engine_id: bytes | None = None) -> None:
@@ -100,6 +99,16 @@ def add_user(engine: Any, user: UsmUser, engine_id: bytes | None = None) -> None
         user.priv_password.encode(),
         securityEngineId=None if engine_id is None else v2c.OctetString(engine_id),
     )
+
+
+def try_cipher(user: UsmUser) -> None:
+    """Encrypt something as for a user.
+
+    Raises:
+        Exception: It does not work, as on hosts whose OpenSSL knows strong ciphers only.
+    """
+    service = CarefulSecurity.PRIV_SERVICES[_PRIV[user.priv_protocol]]
+    service.encrypt_data(v2c.OctetString(bytes(64)), (1, 1, None), bytes(64))
 
 
 def add_community(engine: Any, name: str, community: str) -> None:

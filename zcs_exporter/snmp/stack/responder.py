@@ -6,15 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
+from pyasn1.codec.ber import encoder  # type: ignore[import-untyped]
 from pysnmp.proto import error, rfc1905  # type: ignore[import-untyped]
 from pysnmp.proto.api import v2c  # type: ignore[import-untyped]
 
 from zcs_exporter.snmp.gate import Door
 from zcs_exporter.snmp.identity import EngineIdentity
 from zcs_exporter.snmp.notification import MAX_MESSAGE
-from zcs_exporter.snmp.secrets import Community, Secrets
+from zcs_exporter.snmp.secrets import Community, Secrets, SecretsError
 from zcs_exporter.snmp.smi import Oid, Value, VarBind
-from zcs_exporter.snmp.stack.engine import MESSAGE_MODEL, add_community, add_user, close_engine, new_engine, typed
+from zcs_exporter.snmp.stack.engine import (
+    MESSAGE_MODEL,
+    USM,
+    add_community,
+    add_user,
+    close_engine,
+    new_engine,
+    try_cipher,
+    typed,
+)
+from zcs_exporter.snmp.stack.security import AgentSecurity
 from zcs_exporter.snmp.stack.transport import open_fair_transport
 
 log = logging.getLogger(__name__)
@@ -25,13 +36,14 @@ MOST_VARIABLES = 64
 WRAPPING = 240
 """Most octets of an answer around its variables: keys, engine ids, user, community, padding."""
 
-_GET, _NEXT, _BULK = (
+_GET, _NEXT, _BULK, _SET = (
     rfc1905.GetRequestPDU.tagSet,
     rfc1905.GetNextRequestPDU.tagSet,
     rfc1905.GetBulkRequestPDU.tagSet,
+    rfc1905.SetRequestPDU.tagSet,
 )
-_NO_ERROR, _TOO_BIG, _GEN_ERR, _AUTHORIZATION_ERROR = 0, 1, 5, 16
-_USM, _AUTH_PRIV = 3, 3
+_NO_ERROR, _TOO_BIG, _GEN_ERR, _NO_ACCESS, _AUTHORIZATION_ERROR = 0, 1, 5, 6, 16
+_AUTH_PRIV = 3
 
 
 class Mib(Protocol):
@@ -50,34 +62,59 @@ class Mib(Protocol):
         ...
 
 
+class AgentDoor(Door, Protocol):
+    """Hears more of what it admitted."""
+
+    def answered(self, source: str) -> None:
+        """Count a request of somebody who may ask."""
+        ...
+
+    def refused(self, source: str) -> None:
+        """Count a request of somebody who may ask, but not for this."""
+        ...
+
+    def foreign(self) -> None:
+        """Count what was for another engine."""
+        ...
+
+
 class Responder:
     """An engine that answers; it reads only, knows one context, and holds no objects of its own."""
 
-    def __init__(
-        self, identity: EngineIdentity, door: Door, latest: Callable[[], Mib], answered: Callable[[str], None]
-    ) -> None:
-        """Answer each request from what ``latest`` returns then, and tell ``answered`` who was allowed."""
+    def __init__(self, identity: EngineIdentity, door: AgentDoor, latest: Callable[[], Mib]) -> None:
+        """Answer each request that ``door`` admits from what ``latest`` returns then."""
         self._engine = new_engine(identity)
+        self._engine.security_models[USM] = AgentSecurity(door.foreign)
         self._door = door
         self._latest = latest
-        self._answered = answered
         self._broken = False
         # Version 1 is not offered: it has no way to say that an object is missing, and no 64-bit counters.
         self._engine.message_processing_subsystems.pop(MESSAGE_MODEL["1"], None)
         self._engine.message_dispatcher.register_context_engine_id(
-            self._engine.snmpEngineID, (_GET, _NEXT, _BULK), self._process
+            self._engine.snmpEngineID, (_GET, _NEXT, _BULK, _SET), self._process
         )
 
     def allow(self, secrets: Secrets, number: int) -> None:
-        """Let a community or a user ask."""
+        """Let a community or a user ask.
+
+        Raises:
+            SecretsError: The user's protocols do not work on this host; the message names it and the remedy.
+        """
         if isinstance(secrets, Community):
             add_community(self._engine, f"community-{number}", secrets.community)
-        else:
+            return
+        try:
             add_user(self._engine, secrets)
+            try_cipher(secrets)
+        except Exception as exc:
+            raise SecretsError(
+                f"user {secrets.user}: {secrets.auth_protocol} with {secrets.priv_protocol} does not work on this host "
+                f"({type(exc).__name__}: {exc}); use SHA-256 with AES-128"
+            ) from exc
 
-    async def open(self, bound: socket.socket) -> None:
+    def open(self, bound: socket.socket) -> None:
         """Answer what comes to a socket, which is ours from now on."""
-        await open_fair_transport(self._engine, self._door, bound)
+        open_fair_transport(self._engine, self._door, bound)
 
     def close(self) -> None:
         """Close the socket and let go of the engine."""
@@ -105,13 +142,20 @@ class Responder:
             unknown.syntax += 1
             report = {"oid": unknown.name, "val": unknown.syntax}
             response = pdu  # pysnmp reports on a request, and drops what it takes for an answer
-        elif security_model == _USM and level != _AUTH_PRIV:
+        elif security_model == USM and level != _AUTH_PRIV:
             v2c.apiPDU.set_error_status(response, _AUTHORIZATION_ERROR)
         else:
             _, address = engine.message_dispatcher.get_transport_info(reference)
-            self._answered(address[0])
-            status, answers = self._answer(pdu, min(MAX_MESSAGE, int(most)) - WRAPPING)
+            room = min(MAX_MESSAGE, int(most)) - WRAPPING
+            if pdu.tagSet == _SET:
+                self._door.refused(address[0])
+                status, answers = _refusal(pdu, room)
+            else:
+                self._door.answered(address[0])
+                status, answers = self._answer(pdu, room)
             v2c.apiPDU.set_error_status(response, status)
+            if status == _NO_ACCESS:
+                v2c.apiPDU.set_error_index(response, 1)
             v2c.apiPDU.set_varbinds(response, answers)
         # Whatever the answer is, one must be made: the engine keeps what it knows of a request until then.
         try:
@@ -151,6 +195,13 @@ class Responder:
             self._broken = True
             return _GEN_ERR, []
         return (_TOO_BIG, []) if too_big else (_NO_ERROR, [(answer.oid, answer.value) for answer in answers])
+
+
+def _refusal(pdu: Any, room: int) -> tuple[int, list[tuple[Any, Any]]]:
+    """Return the error status of an answer to SET (RFC 3416, 4.2.5, 1), and the variables, as in the request."""
+    if len(encoder.encode(v2c.apiPDU.get_varbind_list(pdu))) > room:
+        return _TOO_BIG, []
+    return _NO_ACCESS, v2c.apiPDU.get_varbinds(pdu)
 
 
 def _repetitions(pdu: Any) -> int:

@@ -131,7 +131,11 @@ class Session:
             raise DeliveryError(Fault.UNREACHABLE, f"{self._destination.name}: sending: {error.strerror or error}")
         if not confirmed:
             return
-        indication, response = await answer
+        clockwork = self._engine.transport_dispatcher
+        while not answer.done():
+            await asyncio.wait([answer], timeout=clockwork.get_timer_resolution())
+            clockwork.tick()
+        indication, response = answer.result()
         if indication is not None:
             raise self._failure(indication)
         if status := int(v2c.apiPDU.get_error_status(response)):

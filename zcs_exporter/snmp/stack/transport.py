@@ -15,6 +15,8 @@ from pysnmp.proto.error import StatusInformation  # type: ignore[import-untyped]
 from zcs_exporter.snmp.gate import MAX_DATAGRAM, Door
 from zcs_exporter.snmp.notification import MAX_MESSAGE
 from zcs_exporter.snmp.smi import Oid
+from zcs_exporter.snmp.stack.clockwork import Clockwork
+from zcs_exporter.snmp.udp import receive, send
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ MOST_AT_ONCE = 200
 
 class _Guarded:
     """What both of our transports add to pysnmp's."""
+
+    PROTO_TRANSPORT_DISPATCHER = Clockwork
 
     def __init__(self, door: Door) -> None:
         super().__init__()
@@ -58,32 +62,45 @@ class _Guarded:
         if len(message) > MAX_MESSAGE:
             raise StatusInformation(errorIndication=errind.tooBig)
         self._door.sent(len(message), address[0])
+        self._transmit(message, address)
+
+    def _transmit(self, message: bytes, address: Any) -> None:
         super().send_message(message, address)  # type: ignore[misc]  # of pysnmp's transport
 
 
 class _Fair(_Guarded):
     """Serves senders in turn, one datagram at a time, so that a flood from one delays no other.
 
-    What has come is taken out of the socket at once: what does not fit into it is lost, whoever sent it.
+    What has come is taken out of the socket at once: what does not fit into it is lost, whoever sent it. It is
+    answered from the address that it was sent to.
     """
 
     def __init__(self, door: Door, bound: socket.socket) -> None:
         super().__init__(door)
         self._bound = bound
         self._waiting: OrderedDict[str, deque[tuple[bytes, Any]]] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(bound, self._take)
 
-    def datagram_received(self, datagram: bytes, address: Any) -> None:
-        """Queue what the door admits, and what else has come meanwhile."""
+    def close_transport(self) -> None:
+        """Close the socket."""
+        if self._bound.fileno() >= 0:
+            self._loop.remove_reader(self._bound)
+            self._bound.close()
+        super().close_transport()  # type: ignore[misc]  # of pysnmp's transport
+
+    def _take(self) -> None:
+        """Queue what the door admits of all that has come."""
         idle = not self._waiting
-        self._queue(datagram, address)
         for _ in range(MOST_AT_ONCE):
             try:
-                datagram, address = self._bound.recvfrom(MAX_DATAGRAM + 1)
+                datagram, peer, ours = receive(self._bound, MAX_DATAGRAM + 1)
             except OSError:
                 break
-            self._queue(datagram, address)
+            # pysnmp hands the address back with the answer, and passes on what is attached to it.
+            self._queue(datagram, self.ADDRESS_TYPE(peer).set_local_address(ours))  # type: ignore[attr-defined]
         if idle and self._waiting:
-            self.loop.call_soon(self._serve)  # type: ignore[attr-defined]  # of pysnmp's transport
+            self._loop.call_soon(self._serve)
 
     def _queue(self, datagram: bytes, address: Any) -> None:
         source = address[0]
@@ -97,13 +114,22 @@ class _Fair(_Guarded):
 
     def _serve(self) -> None:
         """Decode one datagram of the sender that has waited longest."""
+        if self._bound.fileno() < 0:
+            return  # closed meanwhile
         source, queue = self._waiting.popitem(last=False)
         datagram, address = queue.popleft()
         if queue:
             self._waiting[source] = queue
         self._decode(datagram, address)
         if self._waiting:
-            self.loop.call_soon(self._serve)  # type: ignore[attr-defined]  # of pysnmp's transport
+            self._loop.call_soon(self._serve)
+
+    def _transmit(self, message: bytes, address: Any) -> None:
+        try:
+            send(self._bound, message, address, address.get_local_address())
+        except OSError as exc:
+            # As if it were lost on the way: who asked asks again.
+            log.debug("snmp: an answer to %s could not be sent: %s", address[0], exc.strerror)
 
 
 class _Udp4(_Guarded, UdpTransport):  # type: ignore[misc]  # pysnmp has no types
@@ -144,8 +170,7 @@ async def open_transport(engine: Any, door: Door, family: int, bound: socket.soc
     return transport
 
 
-async def open_fair_transport(engine: Any, door: Door, bound: socket.socket) -> None:
+def open_fair_transport(engine: Any, door: Door, bound: socket.socket) -> None:
     """Give an engine a bound socket, whose senders are served in turn."""
     transport = _FairUdp6(door, bound) if bound.family == socket.AF_INET6 else _FairUdp4(door, bound)
-    await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=bound)
     config.add_transport(engine, domain_of(bound.family), transport)
