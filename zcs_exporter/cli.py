@@ -7,11 +7,10 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from zcs_exporter import __version__
+from zcs_exporter.command_line import UNUSABLE, parse
 
 # Each command imports what it needs itself: all of it takes longer to load than most commands to do their work.
 if TYPE_CHECKING:
@@ -24,44 +23,16 @@ T = TypeVar("T")
 _GARBAGE = 20_000
 """Objects made and not let go after which unreachable ones are looked for."""
 
-OK, UNWELL, UNUSABLE = 0, 1, 2
-UNKNOWN = 3
-"""What a plugin of Nagios says where it cannot tell; 2 is critical there."""
-
-SCAN_EPILOG = """Which log a file is, its name tells without what rotation added, else its first lines; of a directory
-only files with such names are read. What matters most, attacks and faults, stands at the end. Nothing is written or
-sent, and no daemon need run. Exit status: 0 done, 1 a file could not be read to its end, 2 wrong usage, 130
-interrupted, with what was found so far."""
-
-TRACE_EPILOG = """The lines are those of the logs, oldest first, each with its file; ids that belong to the same
-message are followed on. Of one message it is said at the end what became of it for each recipient. Whoever runs this
-sees what the logs hold and must be allowed to read them. Exit status: 0 found, 1 nothing found or a log could not be
-read, 2 wrong usage, 130 interrupted."""
-
-REPORT_EPILOG = """A day is over from 23:30 on, when ZCS makes its own report: until then the default is yesterday. Days
-are kept for a month. What was counted stands in the daemon's state directory, which only root and the daemon's user
-may read; whether the daemon runs does not matter. Exit status: 0 done, 2 nothing is known of that day or it could not
-be read."""
-
-CHECK_EPILOG = """\
-examples:
-  zcs-exporter check                                     everything on this host
-  zcs-exporter check --family queue --family filesystem
-  zcs-exporter check --alert ZcsServiceVitalDown
-  zcs-exporter check --url https://mail.example.com:10741 --login /etc/nagios/zcs.login
-
-A login file is YAML of mode 0600 with username: and password: of a user in the
-daemon's web configuration file. On the host itself none is needed by root and
-the daemon's user. Exit status: 0 ok, 1 warning, 2 critical, 3 unknown."""
+OK, UNWELL = 0, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     # Loading a program makes a hundred thousand objects that stay; by default they are looked through again and again.
     gc.set_threshold(_GARBAGE)
-    arguments = _parse(argv)
+    arguments = parse(argv)
     try:
-        status: int = arguments.command(arguments)
+        status = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except _UnusableError as exc:
         print(f"zcs-exporter: {exc}", file=sys.stderr)
@@ -78,171 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    words = sys.argv[1:] if argv is None else argv
-    try:
-        return _arguments(words)
-    except SystemExit as exc:
-        if not exc.code or words[:1] != ["check"]:
-            raise
-        # What is wrong is on standard error, which a manager does not look at.
-        print("ZCS UNKNOWN: wrong usage; see zcs-exporter check --help")
-        raise SystemExit(UNKNOWN) from None
-
-
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
-    arguments, rest = parser.parse_known_args(words)
-    if "file" in arguments:
-        # argparse takes no more files once an option followed the first.
-        arguments.file += [each for each in rest if not each.startswith("-")]
-        rest = [each for each in rest if each.startswith("-")]
-    if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return arguments
-
-
 class _UnusableError(Exception):
     """The command cannot be carried out; the message says what to do."""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="zcs-exporter", description="Monitoring for one Zimbra host.")
-    parser.add_argument("--version", action="version", version=f"zcs-exporter {__version__}")
-    parser.set_defaults(command=partial(_help, parser))
-    commands = parser.add_subparsers(metavar="COMMAND")
-
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=command)
-        sub.add_argument(
-            "--config", metavar="FILE", help="configuration; default /etc/zcs-exporter/config.yaml if it exists"
-        )
-        return sub
-
-    add("run", _run, "Run the daemon until SIGTERM.")
-    add("once", _once, "Collect everything once and print the exposition.")
-    add("check-config", _check_config, "Report every fault of the configuration.")
-    doctor = add("doctor", _doctor, "Tell what works, what is not on this host and what lacks a permission.")
-    doctor.add_argument("--format", choices=("text", "json"), default="text")
-    alerts = add("alerts", _alerts, "Show the alarms that stand now, asked of the running daemon.")
-    alerts.add_argument("--format", choices=("text", "json"), default="text")
-    alert_actions = alerts.add_subparsers(metavar="ACTION")
-    silence = alert_actions.add_parser(
-        "silence",
-        help="Hold alarms about services while somebody is at work on the host.",
-        description="Hold alarms about services, probes and JVMs until a time, while somebody is at work on the host.",
-    )
-    silence.set_defaults(command=_silence)
-    silence.add_argument("--config", metavar="FILE")
-    span = silence.add_mutually_exclusive_group(required=True)
-    span.add_argument("duration", metavar="DURATION", nargs="?", help="from now, such as 90m or 2h")
-    span.add_argument("--end", action="store_true", help="end it now")
-    check = add("check", _check, "Answer Nagios and its kin: one line, performance data, exit status 0 to 3.")
-    check.epilog = CHECK_EPILOG
-    check.formatter_class = argparse.RawDescriptionHelpFormatter
-    check.add_argument(
-        "--family", metavar="NAME", action="append", default=[], help="only alerts of this family, such as queue"
-    )
-    check.add_argument("--alert", metavar="NAME", action="append", default=[], help="only this alert")
-    check.add_argument("--url", help="a daemon elsewhere, such as https://mail.example.com:10741")
-    check.add_argument("--login", metavar="FILE", help="user and password for --url")
-    check.add_argument("--ca-file", metavar="FILE", help="certificates to trust for --url, if not the system's")
-    scan = add("scan", _scan, "Run the log readers over old logs, plain or gzip, and print what they find.")
-    scan.epilog = SCAN_EPILOG
-    scan.add_argument(
-        "file", metavar="FILE", nargs="+", help="a log or a rotated one, in any order, or a directory of them"
-    )
-    scan.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    scan.add_argument(
-        "--as",
-        metavar="NAME",
-        dest="taken_for",
-        help="take each file for this log, such as audit.log, whatever its name",
-    )
-    scan.add_argument(
-        "--host", metavar="NAME", action="append", default=[], help="count only this host's lines of syslog files"
-    )
-    trace = add("trace", _trace, "Follow a queue id, message id, cid, soapId or address through all logs of the host.")
-    trace.epilog = TRACE_EPILOG
-    trace.add_argument("id", metavar="ID", help="such as 3F2A81C0E5D, '<a1@example.net>', soapId=4e5e1bb3 or cid=12")
-    trace.add_argument(
-        "file", metavar="FILE", nargs="*", help="search these logs, or directories of logs, instead of the host's"
-    )
-    trace.add_argument("--format", choices=("text", "json"), default="text", help="default text")
-    trace.add_argument("--days", metavar="N", type=int, default=8, help="how far to look back; default 8")
-    trace.add_argument("--since", metavar="DATE", help="look back to this date instead, such as 2024-03-02")
-    trace.add_argument("--until", metavar="DATE", help="and no further than this, such as 2024-03-02T10:20")
-    report = add("report", _report, "Print the daily mail report: what the mail system did on one day.")
-    report.epilog = REPORT_EPILOG
-    report.add_argument(
-        "--date", metavar="DATE", help="such as 2024-03-02, today or yesterday; default the last day that is over"
-    )
-    report.add_argument("--format", choices=("text", "html", "json"), default="text")
-    report.add_argument("--top", metavar="N", type=int, help="names in each list; default as ZCS's own report, else 50")
-    add("page", _page, "Print the address of the page with the token that opens it.")
-    add("mib", _mib, "Print ZCS-EXPORTER-MIB with the configured root.")
-    managers = add("managers", _managers, "Write the MIB and the files for SNMP managers with the configured root.")
-    managers.add_argument("directory", metavar="DIR", help="where; what is there under the same names is replaced")
-    add("rules", _rules, "Print the Prometheus rules.")
-    snmp = commands.add_parser(
-        "snmp", help="What SNMP managers must know.", description="What SNMP managers must know."
-    )
-    snmp.set_defaults(command=partial(_help, snmp))
-    facts = snmp.add_subparsers(metavar="ACTION")
-    engine_id = facts.add_parser(
-        "engine-id",
-        help="Print the daemon's engine id.",
-        description="Print the daemon's engine id, which a receiver of SNMPv3 traps needs; informs do without.",
-    )
-    engine_id.set_defaults(command=_engine_id)
-    engine_id.add_argument("--config", metavar="FILE")
-    trap = commands.add_parser("trap", help="Test notifications.", description="Test notifications.")
-    trap.set_defaults(command=partial(_help, trap))
-    actions = trap.add_subparsers(metavar="ACTION")
-    test = actions.add_parser(
-        "test", help="Send a test notification.", description="Send a test notification to each target."
-    )
-    test.set_defaults(command=_trap_test)
-    test.add_argument("--config", metavar="FILE")
-    test.add_argument("target", nargs="*", help="names of targets; all without one")
-    replay = actions.add_parser(
-        "replay",
-        help="Send again what was sent.",
-        description="Send again what a target was sent, from a sequence number on; numbers, event ids and times stay.",
-    )
-    replay.set_defaults(command=_trap_replay)
-    replay.add_argument("--config", metavar="FILE")
-    replay.add_argument("--to", metavar="TARGET", dest="target", required=True, help="name of the target")
-    replay.add_argument(
-        "--from", metavar="SEQ", dest="first", type=int, required=True, help="its first sequence number that is missing"
-    )
-    replay.add_argument("--until", metavar="SEQ", dest="last", type=int, help="the last one; without it, up to now")
-    listen = actions.add_parser(
-        "listen", help="Print what arrives.", description="Receive notifications and print them."
-    )
-    listen.set_defaults(command=_trap_listen)
-    listen.add_argument("--address", default="127.0.0.1")
-    listen.add_argument("--port", type=int, default=10162)
-    listen.add_argument(
-        "--secrets", metavar="FILE", action="append", help="community or user; without one the community public"
-    )
-    listen.add_argument("--engine-id", metavar="HEX", help="the sender's engine id, for SNMPv3 traps")
-    listen.add_argument("--format", choices=("text", "json"), default="text")
-    demo = commands.add_parser(
-        "demo",
-        help="Run the daemon on a built-in Zimbra host with incidents.",
-        description="Build a small living Zimbra host in a temporary directory and run the daemon on it.",
-    )
-    demo.set_defaults(command=_demo)
-    demo.add_argument("--port", type=int, default=10741, help="of the page; 0 for any free one")
-    demo.add_argument("--seconds", type=float, help="end after this time; without it, run until interrupted")
-    return parser
-
-
-def _help(parser: argparse.ArgumentParser, _: argparse.Namespace) -> int:
-    parser.print_help(sys.stderr)
-    return UNUSABLE
 
 
 def _catalogue(families: "Collection[Family] | None" = None) -> "Catalogue":
@@ -277,12 +85,18 @@ def _wait_for(work: Coroutine[object, object, T]) -> T:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import faulthandler
     import signal
 
     # Its default is to end the process, and the daemon cannot reload before it runs.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Where every thread hangs is said on standard error when systemd's watchdog ends us.
+    faulthandler.enable()
     from zcs_exporter.config import ConfigError
     from zcs_exporter.contract import Clock
+
+    # Nearly all that is made until the daemon is ready stays: it sees to garbage from then on.
+    gc.set_threshold(50 * _GARBAGE)
     from zcs_exporter.daemon import Daemon
     from zcs_exporter.logs import configure_logging
     from zcs_exporter.state import StateError
@@ -320,28 +134,13 @@ def _once(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     """Exit status 1 with one line per fault."""
-    from zcs_exporter.agent.access import load_agent_access
     from zcs_exporter.config import ConfigError, load_config
-    from zcs_exporter.expose.access import check_exposure
-    from zcs_exporter.expose.web_config import load_web_settings
-    from zcs_exporter.snmp.secrets import SecretsError, load_secrets
+    from zcs_exporter.config_check import faults_outside
 
-    faults: list[str] = []
     try:
-        config = load_config(arguments.config, _catalogue())
+        faults = faults_outside(load_config(arguments.config, _catalogue()))
     except ConfigError as exc:
         faults = exc.faults
-    else:
-        try:
-            check_exposure(config.web, load_web_settings(config.web.config_file))
-        except ConfigError as exc:
-            faults += exc.faults
-        for target in config.notify.snmp:
-            try:
-                load_secrets(target.secrets, target.snmp_version)
-            except SecretsError as exc:
-                faults.append(f"notify.snmp: {target.name}: {exc}")
-        faults += load_agent_access(config.snmp_agent)[1]
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
@@ -404,20 +203,28 @@ def _alerts(arguments: argparse.Namespace) -> int:
 
 
 def _silence(arguments: argparse.Namespace) -> int:
+    """Exit status 1 if there is no daemon that heeds it."""
+    from zcs_exporter.ask import base_address, daemon_listens
     from zcs_exporter.contract import MAINTENANCE_FILE, Clock
     from zcs_exporter.durations import parse_duration
     from zcs_exporter.silence import SilenceError, end_silence, silence
 
-    path = os.path.join(_load(arguments).host.root, MAINTENANCE_FILE.lstrip("/"))
+    config = _load(arguments)
+    path = os.path.join(config.host.root, MAINTENANCE_FILE.lstrip("/"))
     try:
         if arguments.end:
-            print("the maintenance has ended" if end_silence(path) else "there was no maintenance")
-        else:
-            end = silence(path, parse_duration(arguments.duration), Clock())
-            print(f"alarms about services, probes and JVMs are held until {end:%Y-%m-%d %H:%M:%S %z}")
+            print(end_silence(path, Clock()))
+            return OK
+        end = silence(path, parse_duration(arguments.duration), Clock())
     except (SilenceError, ValueError) as exc:
         raise _UnusableError(str(exc)) from exc
-    return OK
+    until = f"{end:%Y-%m-%d %H:%M:%S %z}"
+    if daemon_listens(config):
+        print(f"alarms about services, probes and JVMs are held until {until}")
+        return OK
+    print(f"noted until {until}, but nothing is held: no daemon answers at {base_address(config)}", file=sys.stderr)
+    print("one that is started before then will heed it: systemctl status zcs-exporter", file=sys.stderr)
+    return UNWELL
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -425,12 +232,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from zcs_exporter.alerting.model import Severity
     from zcs_exporter.check.command import CheckError, check
     from zcs_exporter.check.judge import Result
-    from zcs_exporter.contract import Clock
 
     try:
         # Who asks elsewhere needs no configuration, and may not be allowed to read that of this host.
         config = _load(arguments) if arguments.url is None else None
-        result = check(arguments, _catalogue(), config, Clock())
+        result = check(arguments, _catalogue(), config)
     except (CheckError, _UnusableError) as exc:
         result = Result(Severity.UNKNOWN, " ".join(str(exc).splitlines()))
     except Exception as exc:  # noqa: BLE001 - Python's own exit status 1 would be a warning about the host
@@ -499,9 +305,13 @@ def _managers(arguments: argparse.Namespace) -> int:
 
     config = _load(arguments)
     directory = Path(arguments.directory)
-    written = write_manager_files(directory, config.snmp.root)
     mib = directory / FILE_NAME
-    mib.write_text(render_mib(config.snmp.root), encoding="utf-8")
+    try:
+        written = write_manager_files(directory, config.snmp.root)
+        mib.write_text(render_mib(config.snmp.root), encoding="utf-8")
+    except OSError as exc:
+        remedy = "name a directory that you may write to, with room for a megabyte"
+        raise _UnusableError(f"{exc.filename or directory}: {exc.strerror}; {remedy}") from exc
     print(*written, mib, sep="\n")
     return OK
 
@@ -546,7 +356,7 @@ def _trap_test(arguments: argparse.Namespace) -> int:
 
 
 def _trap_replay(arguments: argparse.Namespace) -> int:
-    """Exit status 1 if nothing was there to be sent again, or did not get through."""
+    """Exit status 1 if nothing was there to be sent again, or not all of it got through."""
     from zcs_exporter.contract import Clock
     from zcs_exporter.state import StateError
     from zcs_exporter.trap import replay
@@ -579,3 +389,27 @@ def _demo(arguments: argparse.Namespace) -> int:
     from zcs_exporter.demo import run_demo
 
     return run_demo(arguments.port, arguments.seconds)
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "once": _once,
+    "check-config": _check_config,
+    "doctor": _doctor,
+    "alerts": _alerts,
+    "alerts silence": _silence,
+    "check": _check,
+    "scan": _scan,
+    "trace": _trace,
+    "report": _report,
+    "page": _page,
+    "mib": _mib,
+    "managers": _managers,
+    "rules": _rules,
+    "snmp engine-id": _engine_id,
+    "trap test": _trap_test,
+    "trap replay": _trap_replay,
+    "trap listen": _trap_listen,
+    "demo": _demo,
+}
+"""By their names on the command line."""

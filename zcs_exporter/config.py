@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from zcs_exporter.alerting.model import AlertRule, Catalogue, Unit, load_catalogue
 from zcs_exporter.alerting.policy import AlertsConfig, Override
 from zcs_exporter.assets import asset
+from zcs_exporter.config_values import AbsolutePath, Address, AgentxPlace, EventsFile, Network, host_and_port
 from zcs_exporter.contract import CollectorConfig, Duration, Section
 from zcs_exporter.registry import collector_classes, collector_names
 from zcs_exporter.schema import check
@@ -36,71 +37,6 @@ class ConfigError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError(f"{path!r} must be an absolute path")
-    return os.path.normpath(path)
-
-
-def _address(text: str) -> str:
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    import ipaddress
-
-    try:
-        ipaddress.ip_address(host)
-        good = bool(separator) and 0 < int(port) < 65536
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(f"{text!r} is not an address and port; write it like 127.0.0.1:10741 or [::1]:10741")
-    return text
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _network(text: str) -> str:
-    import ipaddress
-
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as exc:
-        raise ValueError(f"{text!r} is not a network: {exc}; write it like 192.0.2.0/24") from exc
-    return text
-
-
-def _agentx_place(text: str) -> str:
-    if text.startswith("/"):
-        return os.path.normpath(text)
-    import ipaddress
-
-    try:
-        local = ipaddress.ip_address(_host_and_port(_address(text))[0]).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise ValueError(f"{text!r} is no socket of an snmpd on this host; write it like /var/agentx/master")
-    return text
-
-
-def _events_file(name: str) -> str:
-    if "/" in name:
-        return _absolute(name)
-    if name in ("", ".", "..", "token", "lock") or name.startswith("state.sqlite3"):
-        raise ValueError(f"{name!r} is no name for it; write it like events.jsonl or /var/log/zcs-events.jsonl")
-    return name
-
-
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-EventsFile = Annotated[str, AfterValidator(_events_file)]
-Address = Annotated[str, AfterValidator(_address)]
-Network = Annotated[str, AfterValidator(_network)]
-AgentxPlace = Annotated[str, AfterValidator(_agentx_place)]
 
 
 class HostConfig(Section):
@@ -131,7 +67,7 @@ class WebConfig(Section):
     Attributes:
         listen: Address and port.
         config_file: TLS and users, in the format of Prometheus' exporter toolkit.
-        allow: Networks that may connect.
+        allow: Networks that may connect. Who logs in on this host itself, as the commands do, may always.
     """
 
     listen: Address = "127.0.0.1:10741"
@@ -141,12 +77,12 @@ class WebConfig(Section):
     @property
     def host(self) -> str:
         """The address to listen on."""
-        return _host_and_port(self.listen)[0]
+        return host_and_port(self.listen)[0]
 
     @property
     def port(self) -> int:
         """The port to listen on."""
-        return _host_and_port(self.listen)[1]
+        return host_and_port(self.listen)[1]
 
 
 class LogConfig(Section):
@@ -292,8 +228,9 @@ class SnmpAgentConfig(Section):
 
     Attributes:
         enabled: Whether it answers.
-        listen: Address and UDP port. Ports below 1024 need a capability that the daemon has not; let snmpd, where it
-            holds port 161, pass on what it is asked.
+        listen: Address and UDP port; on all addresses (``0.0.0.0``, ``[::]``) it answers from the one that was asked.
+            Ports below 1024 need a capability that the daemon has not; let snmpd, where it holds port 161, pass on
+            what it is asked.
         allow: Networks that may ask, such as ``[192.0.2.0/24]``; needed to listen beyond this host, and for
             communities.
         users: Secrets files of version 3 users, each with ``user:``, ``auth:`` and ``priv:``, mode 0600. MD5, SHA-1,
@@ -319,12 +256,12 @@ class SnmpAgentConfig(Section):
     @property
     def host(self) -> str:
         """The address to listen on."""
-        return _host_and_port(self.listen)[0]
+        return host_and_port(self.listen)[0]
 
     @property
     def port(self) -> int:
         """The port to listen on."""
-        return _host_and_port(self.listen)[1]
+        return host_and_port(self.listen)[1]
 
 
 class Config(Section):

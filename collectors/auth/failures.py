@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from collectors.auth.spread import MAX_RATE, SLICE, Spread
-from collectors.auth.windows import _ALL, _NOBODY, Counts, FailureWindow, Pair
+from collectors.auth.windows import Counts, FailureWindow, Pair
 
 ADMIN_SECONDS = 600
 HOUR_SECONDS = 3600
@@ -30,24 +30,6 @@ class Check(NamedTuple):
     top: Callable[["Failures", int], Top]
 
 
-class _Window(FailureWindow):
-    """The window of the four checks, which can be asked about one address and one account."""
-
-    def failures_of(self, address: str, account: str) -> tuple[int, int, int]:
-        """Return how often an address failed with an account, each of them known, and how often each of them did."""
-        number = self._numbers.get(account, _NOBODY)
-        held = self._addresses.get(address, {})
-        if isinstance(held, int):
-            held = {held: 1, _ALL: 1}
-        pair, of_account = (held.get(number, 0), self._failures[number]) if number else (0, 0)
-        return pair, held.get(_ALL, 0), of_account
-
-    def addresses_of(self, account: str) -> int:
-        """Return from how many addresses an account failed."""
-        number = self._numbers.get(account, _NOBODY)
-        return self._partners[number] if number else 0
-
-
 class Failures:
     """All that checks look at.
 
@@ -60,7 +42,7 @@ class Failures:
 
     def __init__(self, window_seconds: int) -> None:
         """Start empty."""
-        self.window = _Window(window_seconds, "window")
+        self.window = FailureWindow(window_seconds, "window")
         self.admin = FailureWindow(ADMIN_SECONDS, "admin", ADMIN_PAIRS)
         self.accounts = Spread("accounts")
         self.addresses = Spread("addresses")

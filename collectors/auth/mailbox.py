@@ -13,7 +13,7 @@ from collectors.auth.client import parse_address
 from collectors.auth.intake import BlockFailures, Intake
 from collectors.auth.records import context_fields
 from collectors.formats.audit_log import parse_context, where
-from collectors.formats.mailbox_log import gist_of, parse_mailbox_line
+from collectors.formats.mailbox_log import cut_lines, gist_of, parse_mailbox_line
 from zcs_exporter.contract import LogBlock
 from zcs_exporter.log_time import LogTime
 
@@ -24,9 +24,11 @@ _MAX_NAME = 256
 
 # handler exception: authentication failed for [nobody@example.com], account not found
 _SOAP = "SoapEngine"
+_REFUSAL = b"handler exception: authentication failed for ["
 _REFUSED = re.compile(r"handler exception: authentication failed for \[(.*)\], account not found", re.DOTALL)
 # authentication failed for nobody@example.com (no such account)
 _MAIL = "account"
+_FAILURE = b"authentication failed for "
 _NO_ACCOUNT = re.compile(r"authentication failed for (.*) \(no such account\)", re.DOTALL)
 _PROTOCOLS = ((b"Imap", "imap"), (b"Pop3", "pop3"))
 # Access from IP 203.0.113.9 suspended, for repeated failed login.
@@ -76,6 +78,16 @@ def parse_mailbox_login(line: bytes) -> MailboxTold | None:
     return None
 
 
+def may_hide_login(cut: bytes) -> bool:
+    """Whether a line that was cut may have told of a name that no account has, behind what is left of it."""
+    entry = parse_mailbox_line(cut)
+    if entry is None or parse_mailbox_login(cut) is not None:
+        return False
+    if entry.component == "other" and not entry.message:
+        return True
+    return entry.message.startswith({_SOAP: _REFUSAL, _MAIL: _FAILURE}.get(entry.component, b"\n"))
+
+
 class MailboxReader:
     """Reads the blocks of mailbox.log and its like."""
 
@@ -88,12 +100,15 @@ class MailboxReader:
         data = block.data
         lines = [data[start : data.find(b"\n", start)] for start in gist_of(block).ended]
         logins = [(line, told) for line in lines if (told := parse_mailbox_login(line)) is not None]
-        if not logins:
+        hidden = sum(map(may_hide_login, cut_lines(data)))
+        if not logins and not hidden:
             return
         clock = self._intake.clock(block.path)
         found = self._intake.failures(block)
         if block.live:
             clock.previous = int(found.now)  # the line before may be hours old
+        for _ in range(hidden):
+            found.unreadable()
         for line, told in logins:
             if told.name is None:
                 self._suspended(told, line, found, clock)

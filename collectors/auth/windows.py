@@ -282,6 +282,20 @@ class FailureWindow:
         held = self._addresses[address]
         return bool(held) if isinstance(held, int) else len(held) - 1 - (_NOBODY in held)
 
+    def failures_of(self, address: str, account: str) -> tuple[int, int, int]:
+        """Return how often an address failed with an account, each of them known, and how often each of them did."""
+        number = self._numbers.get(account, _NOBODY)
+        held = self._addresses.get(address, {})
+        if isinstance(held, int):
+            held = {held: 1, _ALL: 1}
+        pair, of_account = (held.get(number, 0), self._failures[number]) if number else (0, 0)
+        return pair, held.get(_ALL, 0), of_account
+
+    def addresses_of(self, account: str) -> int:
+        """Return from how many addresses an account failed."""
+        number = self._numbers.get(account, _NOBODY)
+        return self._partners[number] if number else 0
+
     def _single_pairs(self) -> Iterator[tuple[str, int]]:
         for address, held in self._addresses.items():
             if isinstance(held, int):

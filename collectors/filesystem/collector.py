@@ -1,7 +1,8 @@
 """Space and inodes of each file system, what ZCS keeps on it, and whether it still answers.
 
 Measured are the file systems on devices whose name begins with ``/``, and whatever carries a directory of ZCS, of
-any type. A file system that is mounted at several places is listed once, where ``df`` lists it.
+any type. A file system that is mounted at several places is listed once, where ``df`` lists it. Of more than 200 those
+that ZCS writes on are published first, then the root; that some are left out is said.
 
 Mounts named in ZCS's ``zmstat_df_excludes`` are measured like others, but publish no used ratio, forecast or
 state, so that no alert can be about them; ZCS itself only notes them. The same holds for read-only file systems on

@@ -85,7 +85,9 @@ class Settings:
 def select_filesystems(
     table: MountTable, located: Iterable[tuple[str, str]], homes: Sequence[str], excludes: frozenset[str]
 ) -> list[Filesystem]:
-    """Return the file systems to watch, in order of mount point.
+    """Return the file systems to watch: those that ZCS writes on, the root, then others, each in order of mount point.
+
+    Of more than are published the last are left out.
 
     Args:
         table: All mounts.
@@ -126,7 +128,7 @@ def select_filesystems(
                 role_mountpoints=frozenset(mount.mountpoint for mount in carriers),
             )
         )
-    return sorted(found, key=lambda filesystem: filesystem.mount.mountpoint)
+    return sorted(found, key=lambda one: (not one.vital, not one.roles, one.mount.mountpoint))
 
 
 class KnownMounts:

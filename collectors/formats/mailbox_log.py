@@ -34,6 +34,7 @@ _ENDINGS = (
     rb"threads in use\.",
 )
 _LAST_CHARACTERS = b".)dn"
+_LONGEST = 1 << 16  # a longer line is cut to this
 _ENDED = re.compile(rb"\n(?:" + b"|".join(rb"(?<=" + ending + rb"\n)" for ending in _ENDINGS) + rb")")
 
 # Finds the newline before each line that somebody must look at: every line but those that surely are an entry at INFO
@@ -124,7 +125,7 @@ class MailboxLine(NamedTuple):
     Attributes:
         stamp: ``2024-03-02 10:20:31``, local time.
         level: Five characters, such as ``WARN ``.
-        component: As written; ``other`` where no end of the context is found.
+        component: As written; ``other``, before an empty message, where no end of the context is found.
         imitated: Whether client text in it looks like the end of a context.
     """
 
@@ -207,6 +208,19 @@ def _entry_of(data: bytes, floor: int, line: int) -> int | None:
             return None
         line = max(floor, data.rfind(b"\n", floor, line - 1) + 1)
     return line
+
+
+def cut_lines(data: bytes) -> list[bytes]:
+    """Return the lines of a block that are as long as lines can be: they may have been cut."""
+    found = []
+    at = 0
+    while len(data) - at > _LONGEST:
+        newline = data.rfind(b"\n", at, at + _LONGEST)
+        if newline < 0:
+            newline = data.index(b"\n", at + _LONGEST)
+            found.append(data[at:newline])
+        at = newline + 1
+    return found
 
 
 def last_entry(block: bytes) -> tuple[int, bytes] | None:

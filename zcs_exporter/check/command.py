@@ -12,7 +12,7 @@ from zcs_exporter.alerting.model import AlertRule, Catalogue, Family, Severity
 from zcs_exporter.ask import AskError, ask_daemon, ask_remote
 from zcs_exporter.check.judge import Result, judge
 from zcs_exporter.config import Config
-from zcs_exporter.contract import Clock, Section
+from zcs_exporter.contract import Section
 from zcs_exporter.snmp.secrets import SecretsError, read_private_file
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
@@ -26,14 +26,13 @@ class _Login(Section):
     password: SecretStr
 
 
-def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | None, clock: Clock) -> Result:
+def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | None) -> Result:
     """Return the answer; whatever keeps it from being found is UNKNOWN.
 
     Args:
         arguments: As typed.
         catalogue: The alerts.
         config: Where the daemon of this host is; None when another one is asked.
-        clock: The time.
 
     Raises:
         CheckError: An option is wrong.
@@ -42,7 +41,7 @@ def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | 
     try:
         alerts, snapshot = (_ask(arguments, config, path) for path in ("/api/v1/alerts", "/api/v1/snapshot"))
         everything = not arguments.family and not arguments.alert
-        return judge(alerts, snapshot, rules, clock.wall(), all_rules=everything)
+        return judge(alerts, snapshot, rules, all_rules=everything)
     except (AskError, SecretsError) as exc:
         return Result(Severity.UNKNOWN, str(exc))
     except (LookupError, TypeError, ValueError) as exc:

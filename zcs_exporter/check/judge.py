@@ -4,7 +4,7 @@ Source: https://www.monitoring-plugins.org/doc/guidelines.html, "Plugin Output f
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ STALE_AFTER = 60.0
 """Seconds without a new snapshot after which the daemon is taken to hang: it makes one every few seconds."""
 
 MOST_PERFDATA = 4000
-"""Octets of performance data: older Nagios reads 8 KiB in all."""
+MOST_DETAILS = 3000
+"""Octets of performance data, and of lines below the first: Nagios reads 8 KiB in all and says nothing of the rest."""
 
 _SHOWN = 3
 _RANK = (Severity.OK, Severity.UNKNOWN, Severity.WARNING, Severity.CRITICAL)
@@ -45,18 +46,17 @@ class Result:
 
 
 def judge(
-    alerts: Mapping[str, Any], snapshot: Mapping[str, Any], rules: Sequence[AlertRule], now: float, *, all_rules: bool
+    alerts: Mapping[str, Any], snapshot: Mapping[str, Any], rules: Sequence[AlertRule], *, all_rules: bool
 ) -> Result:
     """Return the verdict on some rules.
 
     Args:
-        alerts: Answer of ``/api/v1/alerts``.
+        alerts: Answer of ``/api/v1/alerts``, with the time by the daemon's clock: ours may differ.
         snapshot: Answer of ``/api/v1/snapshot``.
         rules: Those that are asked for.
-        now: Seconds since the epoch by the daemon's clock or one that agrees with it.
         all_rules: Whether nothing was left out.
     """
-    host = str(snapshot["host"])
+    host, now = str(snapshot["host"]), float(alerts["now"])
     age = now - float(snapshot["at"])
     if not snapshot["ready"]:
         return Result(Severity.UNKNOWN, f"{host}: the daemon is starting, not everything was looked at yet")
@@ -65,18 +65,24 @@ def judge(
     names = {rule.name for rule in rules}
     alarms = [alarm for alarm in alerts["alerts"] if all_rules or alarm["alert"] in names]
     alarms.sort(key=lambda alarm: -_RANK.index(_severity(alarm)))  # only the first ones are in the line
-    failing = [each for each in snapshot["collectors"] if each["failure"] is not None]
     series = _series(snapshot)
     # All that is known would be more than any manager draws.
-    perfdata = tuple(_counts(alarms) if all_rules else _within(_perfdata(rules, series), MOST_PERFDATA))
+    entries = list(_counts(alarms) if all_rules else _perfdata(rules, series))
+    # What is shortened may look the same, and managers would mix it up.
+    distinct = {entry.rpartition("'")[0]: entry for entry in entries}
+    perfdata, _ = _fitting(distinct.values(), MOST_PERFDATA)
+    failing = [each for each in snapshot["collectors"] if each["outcome"] == "failed"]
+    if not all_rules:
+        unknown = {name for rule in rules for name in rule.metrics} - series.keys()
+        failing = [each for each in failing if not unknown.isdisjoint(each["metrics"])]
     blind = [f"{each['name']}: {each['failure']['message']}" for each in failing]
-    details = [f"{alarm['severity']}: {alarm['summary']}: {alarm['action']}" for alarm in alarms]
-    details += [f"collector {text}" for text in blind]
+    lines = [f"{alarm['severity']}: {alarm['summary']}: {alarm['action']}" for alarm in alarms]
+    details = _details([*lines, *(f"collector {text}" for text in blind)], len(entries) - len(perfdata))
     status = _severity(alarms[0]) if alarms else Severity.OK
     # A collector that fails may hide what is asked for.
-    if status is Severity.OK and blind and (all_rules or _in_the_dark(rules, series)):
-        return Result(Severity.UNKNOWN, f"{host}: cannot see: {blind[0]}", tuple(details), perfdata)
-    return Result(status, f"{host}: {_sentence(alarms)}{_maintenance(series, now)}", tuple(details), perfdata)
+    if status is Severity.OK and blind:
+        return Result(Severity.UNKNOWN, f"{host}: cannot see: {blind[0]}", details, tuple(perfdata))
+    return Result(status, f"{host}: {_sentence(alarms)}{_maintenance(series, now)}", details, tuple(perfdata))
 
 
 def _severity(alarm: Mapping[str, Any]) -> Severity:
@@ -108,10 +114,6 @@ def _series(snapshot: Mapping[str, Any]) -> _Series:
         if isinstance(sample["value"], int | float):
             found.setdefault(sample["name"], {})[tuple(sorted(sample["labels"].items()))] = sample["value"]
     return found
-
-
-def _in_the_dark(rules: Collection[AlertRule], series: _Series) -> bool:
-    return any(name not in series for rule in rules for name in rule.metrics)
 
 
 def _counts(alarms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -150,10 +152,17 @@ def _entry(
     factor = 100 if rule.unit is Unit.RATIO else 1
     about = " ".join(text for name, text in labels if name not in ("device", "fstype"))
     name = one_line(f"{rule.name} {about}".strip(), 80).replace("'", "").replace("=", "").replace("|", "")
-    # A range: who is below a lower limit is outside "limit:", who is above an upper one outside "0:limit".
-    end = ":" if condition.operator == "<=" else ""
-    ranges = ["" if limit is None else f"{_number(limit * factor)}{end}" for limit in limits]
+    ranges = ["" if limit is None else _range(rule.unit, condition, _number(limit * factor)) for limit in limits]
     return f"'{name}'={_number(round(value * factor, 2))}{_UNITS[rule.unit]};{';'.join(ranges)};0"
+
+
+def _range(unit: Unit, condition: Condition, limit: str) -> str:
+    """Return the range of the values that are alarmed for, as plugins write it."""
+    if unit is Unit.COUNT:
+        # What is counted often stands right on its limit, such as 1 of 1, and only ranges with @ take in their ends.
+        return f"@{limit}:" if condition.operator == ">=" else f"@~:{limit}"
+    # Others hardly ever do, and these simple forms are the ones that every manager draws a line for.
+    return limit if condition.operator == ">=" else f"{limit}:"
 
 
 def _number(value: float) -> str:
@@ -161,12 +170,29 @@ def _number(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _within(entries: Iterator[str], octets: int) -> Iterator[str]:
-    for entry in entries:
-        octets -= len(entry.encode()) + 1
+def _fitting(texts: Iterable[str], octets: int) -> tuple[list[str], int]:
+    """Return the first ones for which there is room, and how many others there are."""
+    fitting, others = [], 0
+    for text in texts:
+        octets -= len(text.encode()) + 1
         if octets < 0:
-            return
-        yield entry
+            others += 1
+        else:
+            fitting.append(text)
+    return fitting, others
+
+
+def _details(lines: Iterable[str], untold: int) -> tuple[str, ...]:
+    """Return the lines for which there is room, and what had to be left out."""
+    details, more = _fitting(map(_plain, lines), MOST_DETAILS)
+    if more:
+        details.append(f"{more} more lines have no room here; zcs-exporter alerts and the daemon's page show all")
+    if untold:
+        details.append(
+            f"{untold} more values are not in the performance data, for want of room or of names that differ; "
+            "ask for fewer alerts at once, or see /metrics"
+        )
+    return tuple(details)
 
 
 def _plain(text: str) -> str:

@@ -193,10 +193,8 @@ class Page:
         self.fold()
         tables = {}
         for kind, table in self.tables.items():
-            if table.changed:
-                get = table.tallies.get
-                tables[kind] = {text_of(name): get(name) for name in table.changed}
-                table.changed.clear()
+            if changed := table.take_changes():
+                tables[kind] = {text_of(name): tally for name, tally in changed.items()}
         content: dict[str, Any] = {"tables": tables} if tables else {}
         if self.touched:
             content["hours"] = {hour: _row(self.hours[hour]) for hour in self.touched}

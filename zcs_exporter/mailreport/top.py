@@ -29,7 +29,6 @@ class TopTable:
 
     Attributes:
         tallies: By name.
-        changed: Names that were added to or dropped since somebody last cleared this.
         floor: The weight that a name not kept may have.
         names: How many names there were at once before any was dropped; 0 if none was.
     """
@@ -37,11 +36,13 @@ class TopTable:
     def __init__(self, capacity: int, places: int = 3) -> None:
         """Keep at most ``capacity`` names, with tallies of so many places."""
         self.tallies: dict[bytes, Tally] = {}
-        self.changed: set[bytes] = set()
         self.floor = 0
         self.names = 0
         self._capacity = capacity
         self._rest = [0.0] * (places - 3)
+        # Names that were added to or dropped since somebody last asked, and which of them nobody was told of before.
+        self._changed: set[bytes] = set()
+        self._fresh: set[bytes] = set()
 
     @property
     def distinct(self) -> int:
@@ -50,26 +51,38 @@ class TopTable:
 
     def add(self, name: bytes, count: float, size: float = 0) -> Tally:
         """Count ``name`` up, and return its tally for what else is to be added."""
-        self.changed.add(name)
         tally = self.tallies.get(name)
         if tally is None:
+            if name not in self._changed:
+                self._fresh.add(name)
             tally = self.tallies[name] = [count, size, self.floor, *self._rest]
         else:
             tally[COUNT] += count
             tally[SIZE] += size
+        self._changed.add(name)
         return tally
 
     def add_all(self, names: Sequence[bytes], counts: Iterable[Sequence[float]]) -> None:
         """Count many names up, each by a count and a size; a name may come twice."""
-        self.changed.update(names)
         tallies, floor, rest = self.tallies, self.floor, self._rest
+        changed, fresh = self._changed, self._fresh
         for name, entry in zip(names, counts, strict=True):
             tally = tallies.get(name)
             if tally is None:
+                if name not in changed:
+                    fresh.add(name)
                 tallies[name] = [entry[COUNT], entry[SIZE], floor, *rest]
             else:
                 tally[COUNT] += entry[COUNT]
                 tally[SIZE] += entry[SIZE]
+        changed.update(names)
+
+    def take_changes(self) -> dict[bytes, Tally | None]:
+        """Return the names that changed since the last call with their tallies, None for one that was dropped."""
+        changes = {name: self.tallies.get(name) for name in self._changed}
+        self._changed.clear()
+        self._fresh.clear()
+        return changes
 
     def cut(self) -> None:
         """If there are more names than the capacity, drop all but the heaviest half as many."""
@@ -94,9 +107,14 @@ class TopTable:
     def _drop(self, names: Sequence[bytes], heaviest: float) -> None:
         self.names = self.distinct
         self.floor = int(heaviest)  # never less than before
-        self.changed.update(names)
         for name in names:
             del self.tallies[name]
+            # Nobody need hear of the end of what he never heard of; most names of a long day are such.
+            if name in self._fresh:
+                self._fresh.remove(name)
+                self._changed.remove(name)
+            else:
+                self._changed.add(name)
 
     def _weights(self) -> list[float]:
         if self._rest:

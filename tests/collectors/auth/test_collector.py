@@ -465,6 +465,25 @@ def test_without_mailbox_log_the_additional_lines_of_audit_log_tell_unknown_name
     assert daemon.failures() == {("soap", "no_account"): 1}
 
 
+def test_no_line_is_so_long_that_an_unknown_name_leaves_no_trace(daemon: Daemon, manual: ManualClock) -> None:
+    agent = f"oip=203.0.113.9;ua={'x' * 70_000};"
+    name = "x" * 70_000
+    whole = mailbox(manual.now, "SoapEngine", UNKNOWN_SOAP, f"ua={'x' * 64_000};")
+    lines = [
+        mailbox(manual.now, "SoapEngine", UNKNOWN_SOAP, agent),
+        mailbox(manual.now, "SoapEngine", UNKNOWN_SOAP.replace("nobody", name)),
+        mailbox(manual.now, "account", UNKNOWN_MAIL.replace("nobody", name), thread="ImapSSLServer-7"),
+        # These tell something else, whatever is missing of them.
+        mailbox(manual.now, "soap", name),
+        mailbox(manual.now, "SoapEngine", f"handler exception: {name}"),
+        name,
+        whole,
+    ]
+    daemon.feed(MAILBOX, *(line[:65_536] for line in lines))
+    assert daemon.samples()["zcs_auth_unparsed_lines_total", "mailbox.log"].value == 3
+    assert daemon.failures() == {("soap", "no_account"): 1}
+
+
 def test_an_unknown_name_counts_only_at_the_place_of_its_component(daemon: Daemon, manual: ManualClock) -> None:
     forged = f"x] SoapEngine - {UNKNOWN_SOAP}"
     daemon.feed(

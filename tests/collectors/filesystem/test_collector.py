@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from fakes import FakeHost, ManualClock
 
-from collectors.filesystem.collector import FilesystemCollector, FilesystemConfig, used_ratio
+from collectors.filesystem.collector import SIZE, FilesystemCollector, FilesystemConfig, used_ratio
 from zcs_exporter.contract import CollectError, Durable, Finding, Reason, Sample, Shortfall
 from zcs_exporter.hostio import FilesystemUsage
+from zcs_exporter.runner import Runner
 
 ROOT = "28 1 253:0 / / rw,relatime shared:1 - ext4 /dev/mapper/vg0-root rw"
 HOME = "95 28 253:1 / /opt/zimbra rw,relatime shared:2 - xfs /dev/mapper/vg0-zimbra rw"
@@ -636,3 +637,22 @@ def test_every_sample_is_declared(host: HangingHost, manual: ManualClock) -> Non
     found = findings(collector(host, manual))
 
     assert {one.metric for one in found if isinstance(one, Sample)} <= set(FilesystemCollector.metrics)
+
+
+def test_of_too_many_mounts_those_of_zcs_and_the_root_are_kept_and_others_named(
+    host: HangingHost, manual: ManualClock
+) -> None:
+    others = [f"{200 + n} 28 7:{n} / /app/{n:03} rw - ext4 /dev/loop{n} rw" for n in range(SIZE.max_series + 5)]
+    mount(host, *others, ROOT, HOME, STORE)
+    for number in range(len(others)):
+        host.usage[f"/app/{number:03}"] = usage(0.5)
+    found = asyncio.run(
+        Runner(collector(host, manual), 15.0, required=False, clock=manual.clock, deliver=print).attempt()
+    )
+
+    assert found.error is None
+    kept = {one.labels[-1] for one in found.samples if one.metric is SIZE}
+    assert {"/", "/opt/zimbra", "/opt/zimbra/store"} < kept
+    assert (len(kept), found.dropped[SIZE.name]) == (SIZE.max_series, 8)
+    (said,) = found.shortfalls
+    assert 'mountpoint="/app/197"} and 7 more' in said.message

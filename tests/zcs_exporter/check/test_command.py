@@ -17,7 +17,6 @@ from zcs_exporter.check.command import CheckError, check
 from zcs_exporter.check.judge import Result
 from zcs_exporter.cli import main
 from zcs_exporter.config import load_config
-from zcs_exporter.contract import Clock
 
 CATALOGUE = load_catalogue(asset("alerts"))
 LOGIN = "Basic " + base64.b64encode(b"nagios:twelve letters").decode()
@@ -57,12 +56,12 @@ def daemon() -> Iterator[Daemon]:
     server = Daemon(("127.0.0.1", 0), Handler)
     now = time.time()
     server.answers = {
-        "/api/v1/alerts": {"host": "mail.example.com", "at": now, "alerts": []},
+        "/api/v1/alerts": {"host": "mail.example.com", "at": now, "now": now, "alerts": []},
         "/api/v1/snapshot": {
             "host": "mail.example.com",
             "at": now,
             "ready": True,
-            "collectors": [{"name": "filesystem", "failure": None, "samples": []}],
+            "collectors": [{"name": "filesystem", "outcome": "good", "metrics": [], "failure": None, "samples": []}],
             "own": [],
         },
     }
@@ -85,7 +84,7 @@ def ask(url: str | None, login: Path | None, *families: str, alert: tuple[str, .
     arguments = argparse.Namespace(
         url=url, login=None if login is None else str(login), ca_file=None, family=[*families], alert=[*alert]
     )
-    return check(arguments, CATALOGUE, load_config(None, collectors=()) if url is None else None, Clock())
+    return check(arguments, CATALOGUE, load_config(None, collectors=()) if url is None else None)
 
 
 def test_a_daemon_elsewhere_is_asked_with_a_login(daemon: Daemon, login: Path) -> None:

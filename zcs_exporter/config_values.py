@@ -1,0 +1,78 @@
+"""Values in the configuration file that are more than a text or a number."""
+
+import os
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_MAX_SOCKET = 107
+"""Octets in the path of a socket: unix(7)."""
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"{path!r} must be an absolute path")
+    return os.path.normpath(path)
+
+
+def _address(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host)
+        good = bool(separator) and 0 < int(port) < 65536
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"{text!r} is not an address and port; write it like 127.0.0.1:10741 or [::1]:10741")
+    return text
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Return the two parts of an ``Address``."""
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _network(text: str) -> str:
+    import ipaddress
+
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is not a network: {exc}; write it like 192.0.2.0/24") from exc
+    return text
+
+
+def _agentx_place(text: str) -> str:
+    if text.startswith("/"):
+        if len(os.fsencode(text)) > _MAX_SOCKET:
+            raise ValueError(f"{text!r} is too long for a socket; the kernel takes {_MAX_SOCKET} octets")
+        return _absolute(text)
+    import ipaddress
+
+    try:
+        local = ipaddress.ip_address(host_and_port(_address(text))[0]).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        example = "/var/agentx/master or 127.0.0.1:705"
+        raise ValueError(f"{text!r} is no socket of an snmpd on this host; write it like {example}")
+    return text
+
+
+def _events_file(name: str) -> str:
+    if "/" in name:
+        return _absolute(name)
+    if name in ("", ".", "..", "token", "lock") or name.startswith("state.sqlite3"):
+        raise ValueError(f"{name!r} is no name for it; write it like events.jsonl or /var/log/zcs-events.jsonl")
+    return name
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+EventsFile = Annotated[str, AfterValidator(_events_file)]
+Address = Annotated[str, AfterValidator(_address)]
+Network = Annotated[str, AfterValidator(_network)]
+AgentxPlace = Annotated[str, AfterValidator(_agentx_place)]
