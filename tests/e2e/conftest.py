@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -21,6 +22,12 @@ from e2e.lab import (
     need,
     need_lab,
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of pytest-xdist has a lab of its own, with another /tmp than the one its directory was made in."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        Path(config.option.basetemp).parent.mkdir(parents=True, exist_ok=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
