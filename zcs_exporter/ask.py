@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import os
+import socket
 import ssl
 import urllib.error
 import urllib.parse
@@ -49,6 +50,16 @@ def base_address(config: Config) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.web.host, config.web.host)  # noqa: S104 - compared, not bound
     scheme = "https" if _has_tls(config) else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.web.port}"
+
+
+def daemon_listens(config: Config) -> bool:
+    """Return whether anything listens where the daemon of this host would."""
+    address = urllib.parse.urlsplit(base_address(config))
+    try:
+        socket.create_connection((address.hostname, address.port), TIMEOUT).close()
+    except OSError:
+        return False
+    return True
 
 
 def page_address(config: Config) -> str:

@@ -67,6 +67,9 @@ SETTINGS_PATIENCE = 5.0
 ROW_NUMBERS = "snmp_rows"
 """Under which the numbers of table rows are saved."""
 
+GARBAGE = 20_000
+"""Objects made and not let go after which unreachable ones are looked for; until all is loaded, fifty times as many."""
+
 HostFactory = Callable[[Config], Host]
 
 
@@ -92,6 +95,7 @@ def spare_what_stays() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 class Daemon:
@@ -221,6 +225,7 @@ class Daemon:
                 self._agentx.samples,
             ),
             keepers={ROW_NUMBERS: numbers},
+            foresee=self._views.foresee,
         )
         self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
         targets, faults = load_targets(self._config, self._identity, self._clock)
@@ -324,10 +329,10 @@ class Daemon:
                 ", ".join(doubled),
             )
         await self._dispatcher.use([(target, each_pace[target.name]) for target in parts.targets])
-        self._engine.welcome(self._dispatcher.newcomers())
+        await self._engine.welcome(each_pace)
         self._views.use(parts.config.snmp.root)
         if self._agents is not None:
-            await self._agents.swap()
+            self._agents.swap()
         await self._agentx.use(parts.config.snmp_agent.agentx, parts.config.snmp.root)
         runners = [self._runner(collector, parts.config) for collector in parts.collectors]
         self._engine.adopt(runners, parts.policies, self.hostname)
@@ -445,10 +450,7 @@ class Daemon:
         return token
 
     def _heartbeat(self, at: float) -> Message:
-        standing = len(self._engine.evaluator.active())
-        text = f"zcs-exporter runs, {standing} alarm{'' if standing == 1 else 's'} active"
-        beat = f"{self._identity.engine_id.hex()[-8:]}-{at:.0f}"
-        return Message(MessageKind.HEARTBEAT, f"heartbeat-{beat}", self.hostname, "", at, text)
+        return self._engine.heartbeat(at, f"heartbeat-{self._identity.engine_id.hex()[-8:]}-{at:.0f}")
 
     def _suppress(self, target: str, why: str) -> None:
         self._engine.say(MessageKind.SUPPRESSED, "", why, (target,))
@@ -470,9 +472,9 @@ class Daemon:
     async def _become_ready(self) -> None:
         await self._engine.complete.wait()
         await self._followers.opened()
-        spare_what_stays()
         self._ready.set()
         self._systemd.ready()
+        spare_what_stays()
         log.info("ready on %s", self._config.web.listen)
 
     async def _follow_settings(self) -> None:

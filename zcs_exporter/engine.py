@@ -6,19 +6,24 @@ transaction, and only then publishes the snapshot and hands messages to the disp
 
 import asyncio
 import contextlib
+import json
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.alarm import Alarm, Change, Transition
 from zcs_exporter.alerting.evaluate import Evaluator, SteadyClock
 from zcs_exporter.alerting.model import Catalogue, Policy
 from zcs_exporter.alerting.policy import plain_thresholds, threshold_samples
 from zcs_exporter.contract import Clock, Durable, Event, EvidenceItem, EvidenceKind, Judging, Record, Sample
+from zcs_exporter.notify.heartbeat import heartbeat
 from zcs_exporter.notify.message import Message, MessageKind, alarm_message, alarm_text, event_message
+from zcs_exporter.notify.missed import TARGETS, introduced, missed_clears
 from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
-from zcs_exporter.selfmetrics import STATE_WRITABLE, alarm_samples, collector_samples
+from zcs_exporter.selfmetrics import STATE_WRITABLE, CollectorSamples, alarm_samples
 from zcs_exporter.snapshot import Reading, Snapshot, vet
 from zcs_exporter.state import Commit, Delivery, Saved, StateStore
 
@@ -26,6 +31,9 @@ log = logging.getLogger(__name__)
 
 TICK = 5.0
 """Most seconds between two turns, so that hold times end even while no collector reports."""
+
+GATHER = 0.05
+"""Seconds that a turn waits for collectors that began together with the one that is done."""
 
 COMMIT_PATIENCE = 5.0
 """Seconds a turn waits for the state directory before it goes on in memory."""
@@ -52,6 +60,7 @@ class Links:
         record: Takes what happened, once it is on disk or the disk refused it.
         sources: Each gives samples about one part of the daemon.
         keepers: Other parts that have rows to be saved, by the name under which they are.
+        foresee: Takes each snapshot before what the keepers have is saved, and the snapshot published.
     """
 
     targets: Callable[[Message], tuple[str, ...]]
@@ -60,6 +69,7 @@ class Links:
     record: Callable[[Sequence[Record | Message]], None]
     sources: Sequence[Callable[[], Iterable[Sample]]] = ()
     keepers: Mapping[str, Durable] = field(default_factory=dict)
+    foresee: Callable[[Snapshot], None] | None = None
 
 
 class Engine:
@@ -100,11 +110,16 @@ class Engine:
         self._bugs: set[tuple[str, str]] = set()
         self._runners: dict[str, Runner] = {}
         self._policies: Mapping[str, Policy] = {}
+        self._threshold_samples: tuple[Sample, ...] = ()
+        self._collector_samples = CollectorSamples()
+        self._durable: dict[str, Durable] = {}
         self._waiting: list[tuple[str, Outcome]] = []
         self._said: dict[int, Message] = {}
         self._own_events: list[Event] = []
-        self._newcomers: tuple[str, ...] = ()
+        self._introduced = introduced(saved)
+        self._newcomers: dict[str, Sequence[Message]] = {}
         self._addressed: dict[int, tuple[str, ...]] = {}
+        self._copies: set[int] = set()
         self._news = asyncio.Event()
         self._unsaved = Commit()
         self._save: asyncio.Task[None] | None = None
@@ -113,6 +128,9 @@ class Engine:
     def adopt(self, runners: Sequence[Runner], policies: Mapping[str, Policy], hostname: str) -> None:
         """Take over a configuration: its collectors, thresholds and the host's name in messages."""
         self._runners = {runner.collector.name: runner for runner in runners}
+        # Asking for a protocol takes a while, and there is a turn each second.
+        collectors = [runner.collector for runner in runners]
+        self._durable = {each.name: each for each in collectors if isinstance(each, Durable)}
         self.set_policies(policies)
         self._hostname = hostname
         former = self.latest.readings
@@ -123,14 +141,38 @@ class Engine:
     def set_policies(self, policies: Mapping[str, Policy]) -> None:
         """Replace the effective thresholds."""
         self._policies = policies
+        self._threshold_samples = vet(threshold_samples(policies)).samples
         thresholds = plain_thresholds(policies)
         for runner in self._runners.values():
             if isinstance(runner.collector, Judging):
                 runner.collector.take_thresholds(thresholds)
 
-    def welcome(self, targets: Sequence[str]) -> None:
-        """Tell targets that never got anything, in one notice, which alarms stand; there may be none."""
-        self._newcomers = tuple(targets)
+    async def welcome(self, targets: Iterable[str]) -> None:
+        """Use these targets; have those that are new told what stands, and what ended while they were none.
+
+        What was raised is told as if it were time to repeat it. What was true at the very first start is told in one
+        notice, as others were told it.
+        """
+        in_use = frozenset(targets)
+        self._introduced &= in_use
+        self._unsaved.meta[TARGETS] = json.dumps(sorted(self._introduced))
+        self._newcomers = {name: await self._missed(name) for name in sorted(in_use - self._introduced)}
+
+    async def _missed(self, target: str) -> Sequence[Message]:
+        """Return the clears that a target has missed; none where the state directory does not answer."""
+        with contextlib.suppress(sqlite3.Error, TimeoutError):
+            async with asyncio.timeout(COMMIT_PATIENCE):
+                return await self._store.run(partial(missed_clears, target=target))
+        log.warning("state: cannot read what %s was told; it may not be told what ended", target)
+        return ()
+
+    def heartbeat(self, at: float, event_id: str) -> Message:
+        """Return the heartbeat of a time, with what stands now."""
+        alarms = [(alarm, self._text(alarm)) for alarm in self.evaluator.active()]
+        return heartbeat(at, event_id, self._hostname, alarms, self.evaluator.hidden if self._baseline_taken else None)
+
+    def _text(self, alarm: Alarm) -> str:
+        return alarm_text(self.evaluator.rule(alarm), alarm, self._hostname)
 
     def deliver(self, collector: str, outcome: Outcome) -> None:
         """Take the outcome of a collector's round; the next turn works on it."""
@@ -156,6 +198,8 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):  # not wait_for, which may lose a cancellation before Python 3.12
                     await self._news.wait()
+                    if self.complete.is_set():
+                        await asyncio.sleep(GATHER)
             self._news.clear()
             await self.turn()
 
@@ -184,10 +228,13 @@ class Engine:
         # Alerts about the daemon itself judge by what it last published; what they cause is not in it yet.
         seen = Snapshot(self.latest.generation + 1, self._clock.wall(), readings, self.latest.own)
         self._judge(seen, events, complete=complete)
+        self._foresee(seen)
         messages, self._said = self._said, {}
         commit = self._changes(messages)
         await self._commit(commit)
-        self.recent.extendleft(messages.values())
+        news = [message for number, message in messages.items() if number not in self._copies]
+        self._copies.clear()
+        self.recent.extendleft(news)
         self._links.enqueue(
             [
                 Delivery(number, target, message, None)
@@ -195,26 +242,25 @@ class Engine:
                 for target in targets
             ]
         )
-        self._links.record([*records, *messages.values()])
-        self.latest = replace(seen, own=vet(self._own_samples(readings)).samples)
+        self._links.record([*records, *news])
+        self.latest = replace(seen, own=vet(self._own_samples(readings)).samples + self._threshold_samples)
         if complete:
             self.complete.set()
 
     def _own_samples(self, readings: Mapping[str, Reading]) -> Iterable[Sample]:
-        yield from collector_samples(readings)
+        yield from self._collector_samples.of(readings)
         yield STATE_WRITABLE.sample(self.commit_failure is None)
-        yield from threshold_samples(self._policies)
         yield from alarm_samples(self.evaluator.active())
         for source in self._links.sources:
             yield from source()
 
     def _judge(self, snapshot: Snapshot, events: Sequence[Event], *, complete: bool) -> None:
         """Bring the alarms up to date and say what people must be told."""
-        if self._baseline_taken and complete:
-            self._introduce(snapshot.at)
         for told in self.evaluator.evaluate(snapshot, self._policies):
             number = self._number()
-            self._said[number] = alarm_message(told, self._event_id(number), self._hostname, snapshot.at)
+            self._said[number] = self._alarm_message(number, told, snapshot.at)
+        if self._baseline_taken and complete:
+            self._introduce(snapshot.at)
         if not self._baseline_taken:
             events = [*events, *self._baseline(snapshot, complete=complete)]
         for event in events:
@@ -228,16 +274,43 @@ class Engine:
         if not complete:
             return []
         self._baseline_taken = True
-        self._newcomers = ()
         self._unsaved.meta["baseline"] = str(snapshot.at)
+        self._note_introduced()
         return [self._notice(found, snapshot.at)] if found else []
 
     def _introduce(self, now: float) -> None:
         """Tell targets that are new what others were told before."""
-        targets, self._newcomers = self._newcomers, ()
+        targets = tuple(self._newcomers)
+        if not targets:
+            return
+        news = {message.alarm_id for message in self._said.values()}
+        for target, clears in self._newcomers.items():
+            for clear in clears:
+                self._say_again(self._number(), clear, (target,))
         standing = self.evaluator.active()
-        if targets and standing:
-            self._say_event(self._notice(standing, now), targets)
+        for alarm in standing:
+            if not alarm.baseline and alarm.alarm_id not in news:
+                told = Transition(Change.REPEATED, self.evaluator.rule(alarm), alarm, alarm.severity)
+                number = self._number()
+                self._say_again(number, self._alarm_message(number, told, now), targets)
+        if first := [alarm for alarm in standing if alarm.baseline]:
+            self._say_event(self._notice(first, now), targets)
+        self._note_introduced()
+
+    def _note_introduced(self) -> None:
+        """Note, to be saved with what is told now, that nobody is new any more."""
+        self._introduced |= self._newcomers.keys()
+        self._newcomers = {}
+        self._unsaved.meta[TARGETS] = json.dumps(sorted(self._introduced))
+
+    def _say_again(self, number: int, message: Message, targets: tuple[str, ...]) -> None:
+        """Have these targets told what is no news elsewhere."""
+        self._said[number] = message
+        self._addressed[number] = targets
+        self._copies.add(number)
+
+    def _alarm_message(self, number: int, told: Transition, now: float) -> Message:
+        return alarm_message(told, self._event_id(number), self._hostname, now)
 
     def _say_event(self, event: Event, targets: tuple[str, ...] = ()) -> None:
         """Have an event sent to these targets, or to all."""
@@ -252,17 +325,20 @@ class Engine:
             self._addressed[number] = targets
 
     def _notice(self, alarms: Sequence[Alarm], now: float) -> Event:
-        texts = [alarm_text(self.evaluator.rule(alarm), alarm, self._hostname) for alarm in alarms]
-        evidence = tuple(EvidenceItem(EvidenceKind.TEXT, text) for text in texts[:10])
+        evidence = tuple(EvidenceItem(EvidenceKind.TEXT, self._text(alarm)) for alarm in alarms[:10])
         return Event(BASELINE_EVENT, now, {"count": str(len(alarms))}, evidence)
+
+    def _foresee(self, snapshot: Snapshot) -> None:
+        if self._links.foresee is not None:
+            try:
+                self._links.foresee(snapshot)
+            except Exception as exc:  # noqa: BLE001 - nobody else is to suffer from it
+                self._bug("snmp", f"rows cannot be numbered: {type(exc).__name__}: {exc}")
 
     def _changes(self, messages: Mapping[int, Message]) -> Commit:
         """Gather what changed, all of the same moment: nothing here waits."""
         commit = Commit(positions=dict(self._links.positions()), alarms=self.evaluator.changes())
-        for name, runner in self._runners.items():
-            if isinstance(runner.collector, Durable):
-                commit.rows |= self._rows(name, runner.collector)
-        for name, keeper in self._links.keepers.items():
+        for name, keeper in (*self._durable.items(), *self._links.keepers.items()):
             commit.rows |= self._rows(name, keeper)
         commit.messages = {
             number: (message, self._addressed.pop(number, ()) or self._links.targets(message))

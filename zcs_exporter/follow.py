@@ -20,6 +20,7 @@ from zcs_exporter.contract import (
 from zcs_exporter.feeds import feeds_of
 from zcs_exporter.hostio import Host
 from zcs_exporter.logfile import Position
+from zcs_exporter.sentry import Sentry
 from zcs_exporter.tail import LogTail
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,8 @@ POLL = 0.5
 BLOCK = 1 << 17
 """Bytes that are handed out at once: readers work through some 3 ms on the event loop before others have their turn."""
 
-QUIET_POLL = 1.0
-QUIET_AFTER = 20
-"""Looks without anything new after which ``QUIET_POLL`` is often enough."""
+QUIET_AFTER = 4
+"""Looks without anything new after which a log is left to the sentry."""
 
 HUNG_AFTER = 10.0
 """Seconds after which a look counts as hung: said, and not waited for by readiness."""
@@ -69,6 +69,7 @@ class LogFollower:
 
     Attributes:
         path: The log's name on the host.
+        host: Where it is.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class LogFollower:
             names: This host's in syslog.
         """
         self.path = path
+        self.host = host
         self.opened = asyncio.Event()
         position = _position(path, saved)
         self._tail = LogTail(host, path, position, clock, block_size=BLOCK)
@@ -101,7 +103,7 @@ class LogFollower:
         # A syslog file has no pace: its lines are wanted at once.
         self._pace = min((getattr(each, "pace", 0.0) for each in subscriptions), default=0.0)
         self._wake = wake
-        self._taken = saved
+        self._taken = position
         self._failure: CollectError | None = None
         self._told: str | None = None
 
@@ -121,11 +123,10 @@ class LogFollower:
         position = self._tail.position
         if position is not None and self._syslog is not None:
             position = replace(position, line_time=self._syslog.previous)
-        text = None if position is None else position.to_json()
-        if text == self._taken:
+        if position is None or position == self._taken:
             return None
-        self._taken = text
-        return text
+        self._taken = position
+        return position.to_json()
 
     def samples(self) -> Iterator[Sample]:
         """Yield how reading fares; nothing about a log that does not exist."""
@@ -137,16 +138,19 @@ class LogFollower:
             yield READABLE.sample(self.problem is None, log=name)
             yield TRUNCATIONS.sample(tail.truncations, log=name)
 
-    async def run(self, turns: asyncio.Lock) -> None:
+    async def run(self, turns: asyncio.Lock, sentry: Sentry) -> None:
         """Read for ever; who holds ``turns`` hands out one block, then lets the event loop see to all others."""
         quiet = 0
         while True:
+            sentry.forget(self.path)
             block = await self._look()
             self._tell()
             if block is None:
                 self.opened.set()
                 quiet += 1
-                await asyncio.sleep(max(self._pace, POLL if quiet < QUIET_AFTER else QUIET_POLL))
+                await asyncio.sleep(max(self._pace, POLL))
+                if quiet >= QUIET_AFTER:
+                    await sentry.until_changed(self.path)
                 continue
             quiet = 0
             async with turns:
@@ -210,8 +214,11 @@ class Followers:
     def start(self, followers: Sequence[LogFollower]) -> None:
         """Begin to follow."""
         self._followers = list(followers)
-        turns = asyncio.Lock()
-        self._tasks = [asyncio.create_task(each.run(turns), name=f"follow {each.path}") for each in followers]
+        if not followers:
+            return
+        turns, sentry = asyncio.Lock(), Sentry(followers[0].host, [each.path for each in followers])
+        self._tasks = [asyncio.create_task(each.run(turns, sentry), name=f"follow {each.path}") for each in followers]
+        self._tasks.append(asyncio.create_task(sentry.run(), name="watch over quiet logs"))
 
     async def stop(self) -> None:
         """End all tasks; the positions reached are still given, to be committed with what the last lines changed."""

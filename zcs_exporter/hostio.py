@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zcs_exporter.inotify import DirectoryWatch
 from zcs_exporter.installation import Installation
 
 if TYPE_CHECKING:
@@ -132,6 +133,10 @@ class Host:
         """Return the status of what ``path`` leads to."""
         return os.stat(self.path(path))
 
+    def lstat(self, path: str) -> os.stat_result:
+        """Return the status of ``path`` itself, be it a symbolic link."""
+        return os.lstat(self.path(path))
+
     def exists(self, path: str) -> bool:
         """Whether ``path`` leads to something; True also where we may not look, or the disk does not say.
 
@@ -163,6 +168,14 @@ class Host:
     def listdir(self, path: str) -> list[str]:
         """Return the names in a directory."""
         return os.listdir(self.path(path))
+
+    def watch_directories(self) -> DirectoryWatch:
+        """Return a watch for changes of directories, each of which is added by ``path`` of its own path.
+
+        Raises:
+            OSError: The system has none to give.
+        """
+        return DirectoryWatch()
 
     def statvfs(self, mountpoint: str) -> FilesystemUsage:
         """Return the usage of the file system mounted there; may hang with its server."""
@@ -199,7 +212,7 @@ class Host:
         Raises:
             pymysql.err.MySQLError: The server refused or did not answer.
         """
-        import pymysql  # with its cryptography it takes longer to load than all else that most commands need
+        from zcs_exporter.mysql_client import pymysql  # takes as long to load as all else that most commands need
 
         with self.reachable_socket(login.socket) as reachable:
             return pymysql.connect(

@@ -34,6 +34,11 @@ LOG_SPACING = 1.0
 KEPT_INTERVALS = 4
 """Last good samples are published for so many intervals of failure."""
 
+TICKS = 5
+"""Moments within an interval at which collectors begin their rounds."""
+
+_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -146,8 +151,8 @@ class Runner:
     async def run(self) -> None:
         """Collect for ever; runs never overlap and a missed tick is skipped."""
         begun = self._clock.monotonic()
-        # All begin at once, then each keeps to ticks of its own so that they do not coincide.
-        offset = self.interval * (zlib.crc32(self.collector.name.encode()) % 997 + 1) / 997
+        # All begin at once, then keep to one of a few ticks: what comes together is judged and saved together.
+        offset = self.interval * (zlib.crc32(self.collector.name.encode()) % TICKS + 1) / TICKS
         while True:
             started = self._clock.monotonic()
             self._lines.clear()
@@ -228,6 +233,8 @@ class Runner:
         shortfalls = [finding for finding in findings if isinstance(finding, Shortfall)]
         for name in sorted(vetted.doubled):
             shortfalls.append(Shortfall(Reason.INTERNAL, f"{name}: one series came twice, the first is kept"))
+        if vetted.left_out:
+            shortfalls.append(_no_room(vetted.left_out))
         events = tuple(finding for finding in findings if isinstance(finding, Event))
         records = tuple(finding for finding in findings if isinstance(finding, Record))
         return Outcome(
@@ -235,5 +242,16 @@ class Runner:
             events=events,
             records=records,
             shortfalls=tuple(shortfalls),
-            dropped=vetted.dropped,
+            dropped={name: len(lost) for name, lost in vetted.left_out.items()},
         )
+
+
+def _no_room(left_out: Mapping[str, Sequence[Sample]]) -> Shortfall:
+    """Return what is said of families with more series than they may have."""
+    texts = []
+    for name, lost in sorted(left_out.items()):
+        labels = ", ".join(f'{label}="{value}"' for label, value in lost[0].label_pairs())
+        texts.append(f"{name}{{{labels}}}" + (f" and {len(lost) - 1} more" if len(lost) > 1 else ""))
+    more = f"; and of {len(texts) - _SHOWN} more families" if len(texts) > _SHOWN else ""
+    message = f"series left out, since their families have too many: {'; '.join(texts[:_SHOWN])}{more}"
+    return Shortfall(Reason.UNAVAILABLE, message, "zcs_exporter_series_dropped_total counts them")

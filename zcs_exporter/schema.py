@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from zcs_exporter.strict_yaml import Path
+from zcs_exporter.text import one_line
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -50,9 +51,32 @@ def _describe(
     elif error["type"] == "missing":
         message = "is missing"
     else:
-        texts = (other["msg"].removeprefix("Value error, ") for other in errors)
-        message = ", or ".join(text[:1].lower() + text[1:] for text in texts)
+        message = ", or ".join(_wording(model, other) for other in errors)
     return f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
+
+
+def _wording(model: type[BaseModel], error: ErrorDetails) -> str:
+    """Return what is wrong, in words of the file and not of Python."""
+    found, kind = error["input"], error["type"]
+    if kind == "tuple_type":
+        if isinstance(found, Mapping):
+            return "must be a list; begin each entry with '- '"
+        return f"must be a list; write it like [{'' if found is None else one_line(str(found), 60)}]"
+    if kind == "dict_type":
+        return "must hold keys, or be left out"
+    if kind == "model_type":
+        known = sorted(_known_keys(model, error["loc"]))
+        if isinstance(found, bool) and "enabled" in known:
+            return f"must hold keys; write it like {error['loc'][-1]}: {{enabled: {str(found).lower()}}}"
+        return f"must hold keys, or be left out; known here: {', '.join(known)}"
+    if kind == "too_long":
+        return f"has more entries than the {error['ctx']['max_length']} that it may have"
+    if kind == "string_type":
+        return "must be a text; put it in quotes"
+    if kind == "bool_type":
+        return "must be true or false"
+    text = error["msg"].removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
 
 
 def _yaml_path(error: ErrorDetails, lines: Mapping[Path, int]) -> Path:

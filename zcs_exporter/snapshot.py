@@ -1,6 +1,6 @@
 """The latest state of everything, immutable: what all outputs render."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zcs_exporter.contract import Metric, Reason, Sample, Shortfall
@@ -95,20 +95,23 @@ class Vetted:
 
     Attributes:
         samples: No series twice, no value that is not a number, no family over its ``max_series``.
-        dropped: Series over that limit, by family.
+        left_out: Those over that limit, by family.
         doubled: Families in which one series came twice; the first is kept.
     """
 
     samples: tuple[Sample, ...]
-    dropped: Mapping[str, int]
+    left_out: Mapping[str, Sequence[Sample]]
     doubled: frozenset[str]
 
 
 def vet(samples: Iterable[Sample]) -> Vetted:
-    """Sort out what must never be published, whatever the reader of the page would make of it."""
+    """Sort out what must never be published, whatever the reader of the page would make of it.
+
+    Of a family that has too many series the first are kept: what matters comes first.
+    """
     kept: dict[tuple[str, str, tuple[str, ...], str], Sample] = {}
     sizes: dict[str, int] = {}
-    dropped: dict[str, int] = {}
+    left_out: dict[str, list[Sample]] = {}
     doubled = set()
     for sample in samples:
         name = sample.metric.name
@@ -118,8 +121,8 @@ def vet(samples: Iterable[Sample]) -> Vetted:
         if identity in kept:
             doubled.add(name)
         elif sizes.get(name, 0) >= sample.metric.max_series:
-            dropped[name] = dropped.get(name, 0) + 1
+            left_out.setdefault(name, []).append(sample)
         else:
             sizes[name] = sizes.get(name, 0) + 1
             kept[identity] = sample
-    return Vetted(tuple(kept.values()), dropped, frozenset(doubled))
+    return Vetted(tuple(kept.values()), left_out, frozenset(doubled))

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.notify.message import Message
-from zcs_exporter.state_schema import SCHEMA_VERSION, bring_forward
+from zcs_exporter.state_schema import SCHEMA_VERSION, bring_forward, refusal
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -421,10 +421,7 @@ class StateStore:
         database.execute("PRAGMA foreign_keys = ON")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
-            raise StateError(
-                f"{path} was written by a newer zcs-exporter (schema {version}, this one knows {SCHEMA_VERSION}); "
-                "install that version again or move the file away"
-            )
+            raise StateError(refusal(path, version))
         bring_forward(database, path, version)
         return database
 

@@ -11,12 +11,21 @@ import sqlite3
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 
 from zcs_exporter.notify.message import Message
 from zcs_exporter.state import Delivery, StateError
-from zcs_exporter.state_schema import SCHEMA_VERSION
+from zcs_exporter.state_schema import SCHEMA_VERSION, refusal
 
 _PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A message that was sent and cannot be read any more."""
+
+    sequence: int
+    why: str
 
 
 def read_rows(directory: str, collector: str, begin: str) -> dict[str, str]:
@@ -44,7 +53,7 @@ def read_meta(directory: str, key: str) -> str | None:
         return None if row is None else str(row[0])
 
 
-def read_sent(directory: str, target: str, first: int, last: int | None) -> list[Delivery]:
+def read_sent(directory: str, target: str, first: int, last: int | None) -> list[Delivery | Damaged]:
     """Return what was sent to a target under the sequence numbers ``first`` to ``last``, or to the newest.
 
     Raises:
@@ -59,10 +68,14 @@ def read_sent(directory: str, target: str, first: int, last: int | None) -> list
             "WHERE target = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
             (target, first, 2**62 if last is None else last),
         ).fetchall()
+    return [_sent(number, target, text, sequence, folded) for number, text, sequence, folded in rows]
+
+
+def _sent(number: int, target: str, text: str, sequence: int, folded: int) -> Delivery | Damaged:
     try:
-        return [Delivery(n, target, Message.from_json(json.loads(text)), seq, folded) for n, text, seq, folded in rows]
+        return Delivery(number, target, Message.from_json(json.loads(text)), sequence, folded)
     except (AttributeError, LookupError, TypeError, ValueError) as exc:
-        raise StateError(f"{directory}: a message that was sent cannot be read: {exc}") from exc
+        return Damaged(sequence, str(exc))
 
 
 @contextmanager
@@ -82,7 +95,7 @@ def _database(directory: str) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(_address(path), uri=True, timeout=_PATIENCE)) as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
-                raise StateError(f"{path} was written by a newer zcs-exporter (schema {version}); use that version")
+                raise StateError(refusal(path, version))
             yield database
     except sqlite3.Error as exc:
         raise StateError(f"{path}: {exc}; if the daemon does not say why, move it away to start afresh") from exc

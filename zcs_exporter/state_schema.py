@@ -46,9 +46,29 @@ def bring_forward(database: sqlite3.Connection, path: str, version: int) -> None
         sqlite3.Error: The disk is full, or the tables are not those of that version.
     """
     if 0 < version < SCHEMA_VERSION:
-        _copy(database, f"{path}.schema-{version}")
+        _copy(database, _copy_name(path, version))
     for number in range(version, SCHEMA_VERSION):
         database.executescript(f"BEGIN; {SCHEMAS[number]} PRAGMA user_version = {number + 1}; COMMIT")
+
+
+def refusal(path: str, version: int) -> str:
+    """Return what to say of the tables of a newer version, and of the copy that it kept of older ones."""
+    text = (
+        f"{path} was written by a newer zcs-exporter (schema {version}, this one knows {SCHEMA_VERSION}); "
+        "install that version again"
+    )
+    copies = (_copy_name(path, older) for older in range(SCHEMA_VERSION, 0, -1))
+    kept = next(filter(os.path.exists, copies), None)
+    if kept is None:
+        return f"{text}, or stop the daemon and move the file and its -wal away"
+    return (
+        f"{text}, or, without what happened since, stop the daemon, move the file and its -wal away and put {kept}, "
+        "a copy from before, in its place"
+    )
+
+
+def _copy_name(path: str, version: int) -> str:
+    return f"{path}.schema-{version}"
 
 
 def _copy(database: sqlite3.Connection, path: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zcs_exporter.agent.access import load_agent_access
+from zcs_exporter.agent.agent import check_agent
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock, Collector, LogFed, SyslogSubscription
 from zcs_exporter.hostio import Host
@@ -150,7 +150,7 @@ def examine_agent(config: Config) -> list[Diagnosis]:
     with contextlib.suppress(OSError):
         status = os.stat(config.state.directory)
         uid, gid = status.st_uid, status.st_gid
-    access, faults = load_agent_access(config.snmp_agent, uid=uid, gid=gid)
+    access, faults = check_agent(config, uid=uid, gid=gid)
     subject = f"SNMP agent on {config.snmp_agent.listen}"
     if access is not None:
         many = f"{len(access.users)} users of version 3, {len(access.communities)} communities of version 2c"

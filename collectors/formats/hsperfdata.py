@@ -15,7 +15,7 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from zcs_exporter.contract import CollectError, Reason, doing
+from zcs_exporter.contract import CollectError, Reason, doing, os_error
 from zcs_exporter.hostio import Host
 
 MAGIC = b"\xca\xfe\xc0\xc0"
@@ -34,16 +34,18 @@ class Layout:
     Attributes:
         header: The whole header; it changes when, and only when, an entry is added.
         end: Bytes that hold entries.
-        order: ``<`` or ``>``, as ``struct`` has it.
         numbers: Offset of each 64-bit number.
+        slots: Place of each number among those that ``row`` unpacks.
+        row: Takes all numbers out of a file at once.
         texts: Offset and length of each text.
         overflow: Bytes of counters for which the JVM found no room.
     """
 
     header: bytes
     end: int
-    order: str
     numbers: Mapping[str, int]
+    slots: Mapping[str, int]
+    row: struct.Struct
     texts: Mapping[str, tuple[int, int]]
     overflow: int
 
@@ -61,6 +63,7 @@ class PerfData:
 
     layout: Layout
     data: bytes
+    values: tuple[int, ...]
 
     @property
     def names(self) -> Collection[str]:
@@ -69,11 +72,8 @@ class PerfData:
 
     def number(self, name: str) -> int | None:
         """Return a counter in its own unit; None where this JVM does not have it."""
-        offset = self.layout.numbers.get(name)
-        if offset is None:
-            return None
-        value: int = struct.unpack_from(self.layout.order + "q", self.data, offset)[0]
-        return value
+        slot = self.layout.slots.get(name)
+        return None if slot is None else self.values[slot]
 
     def text(self, name: str) -> str | None:
         """Return a text up to its first NUL; None where this JVM does not have it.
@@ -112,9 +112,8 @@ def parse_hsperfdata(data: bytes, known: Layout | None = None) -> PerfData:
         CollectError: It is not a complete file of version 2 (``PARSE``), or the JVM has not yet
             finished setting it up (``UNAVAILABLE``).
     """
-    if known is not None and known.describes(data):
-        return PerfData(known, data)
-    return PerfData(_parse_layout(data), data)
+    layout = known if known is not None and known.describes(data) else _parse_layout(data)
+    return PerfData(layout, data, layout.row.unpack_from(data))
 
 
 def _parse_layout(data: bytes) -> Layout:
@@ -147,7 +146,13 @@ def _parse_layout(data: bytes) -> Layout:
         elif kind == b"B" and vector:
             texts[name] = (at + value_at, vector)
         at += length
-    return Layout(data[:_HEADER], used, order, numbers, texts, overflow)
+    # Entries lie one behind the other, and each value within its own, so the offsets rise.
+    offsets = sorted(numbers.values())
+    gaps = (offset - before for before, offset in zip([0, *(each + 8 for each in offsets)], offsets, strict=False))
+    row = struct.Struct(order + "".join(f"{gap}xq" for gap in gaps))
+    slot_of = {offset: slot for slot, offset in enumerate(offsets)}
+    slots = {name: slot_of[offset] for name, offset in numbers.items()}
+    return Layout(data[:_HEADER], used, numbers, slots, row, texts, overflow)
 
 
 class PerfFile:
@@ -170,10 +175,18 @@ class PerfFile:
             CollectError: The file cannot be read or understood.
         """
         # Not mmap: a file cut short under a mapping would end this process with SIGBUS.
-        with doing(f"reading {self.path}"):
-            data = os.pread(self._descriptor, self._size, 0)
+        known = self._layout
         try:
-            perf = parse_hsperfdata(data, self._layout)
+            # What lies behind the entries is empty, and a new entry changes the header.
+            data = os.pread(self._descriptor, self._size if known is None else known.end, 0)
+            if known is not None:
+                if known.describes(data):
+                    return PerfData(known, data, known.row.unpack_from(data))
+                data = os.pread(self._descriptor, self._size, 0)
+        except OSError as exc:
+            raise os_error(exc, f"reading {self.path}") from exc
+        try:
+            perf = parse_hsperfdata(data)
         except CollectError as exc:
             raise CollectError(exc.reason, f"{self.path}: {exc}", exc.remedy) from exc
         self._layout = perf.layout

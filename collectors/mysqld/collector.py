@@ -25,6 +25,7 @@ from collectors.mysqld.status import (
     MAX_CONNECTIONS,
     STATUS_METRICS,
     THREADS_CONNECTED,
+    Row,
     parse_value,
     status_samples,
     variable_samples,
@@ -164,6 +165,7 @@ class MysqldCollector:
         self._antispam = Server(host, clock, "the antispam mysqld")
         self._table = ProcessTable(host)
         self._seen_from: int | None = None
+        self._settings: tuple[tuple[Row, ...], tuple[Sample, ...]] = ((), ())
 
     async def collect(self) -> list[Finding]:
         """Return the state of the servers that belong to this host."""
@@ -174,8 +176,19 @@ class MysqldCollector:
             findings.append(ANTISPAM_UP.sample(reading.antispam.up))
         if reading.mailbox is not None:
             findings.append(UP.sample(reading.mailbox.up))
-            findings += _server_samples(reading.mailbox, reading.configured_limit)
+            findings += self._server_samples(reading.mailbox, reading.configured_limit)
         return findings
+
+    def _server_samples(self, answer: Answer, configured_limit: float | None) -> list[Sample]:
+        if answer.full and not answer.status:
+            # It turned us away because all connections are taken, so as many are open as may be.
+            limit = number_of(answer.variables, "max_connections") or configured_limit
+            return [] if limit is None else [THREADS_CONNECTED.sample(limit), MAX_CONNECTIONS.sample(limit)]
+        rows, samples = self._settings
+        if rows is not answer.variables:
+            samples = tuple(variable_samples(answer.variables))
+            self._settings = (answer.variables, samples)
+        return [*status_samples(answer.status), *samples]
 
     def _read(self) -> Reading:
         places = self._find()
@@ -306,11 +319,3 @@ class MysqldCollector:
             except OSError:
                 continue
         return None
-
-
-def _server_samples(answer: Answer, configured_limit: float | None) -> list[Sample]:
-    if answer.full and not answer.status:
-        # It turned us away because all connections are taken, so as many are open as may be.
-        limit = number_of(answer.variables, "max_connections") or configured_limit
-        return [] if limit is None else [THREADS_CONNECTED.sample(limit), MAX_CONNECTIONS.sample(limit)]
-    return [*status_samples(answer.status), *variable_samples(answer.variables)]

@@ -6,12 +6,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pymysql
-from pymysql.connections import Connection
-
 from collectors.mysqld.status import Row, parse_rows, parse_value
 from zcs_exporter.contract import Clock, CollectError, Reason, os_error
 from zcs_exporter.hostio import Host, MysqlLogin
+from zcs_exporter.mysql_client import pymysql
 
 _VARIABLES_AGAIN = 300.0
 
@@ -59,7 +57,7 @@ class Server:
         self._clock = clock
         self._what = what
         self._login: MysqlLogin | None = None
-        self._connection: Connection | None = None
+        self._connection: pymysql.connections.Connection | None = None
         self._variables: tuple[Row, ...] = ()
         self._variables_at = 0.0
 
@@ -109,7 +107,7 @@ class Server:
             self._close()
         return Answer(up=True, status=rows, variables=self._variables, full=full)
 
-    def _connect(self, login: MysqlLogin) -> Connection:
+    def _connect(self, login: MysqlLogin) -> pymysql.connections.Connection:
         connection = self._host.connect_mysql(login)
         try:
             with connection.cursor() as cursor:

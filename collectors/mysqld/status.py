@@ -8,6 +8,7 @@ reading all rows, so only those are read that dashboards and rules ask for, unle
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from zcs_exporter.contract import Kind, Metric, Sample
@@ -120,6 +121,8 @@ _SWITCHES = {
     "Disconnected": 0.0,
 }
 
+_MOST_ROWS = 2048
+
 
 class Row(NamedTuple):
     """One row of either list."""
@@ -139,41 +142,26 @@ def parse_rows(rows: Iterable[object]) -> list[Row]:
 
 def parse_value(text: str) -> float | None:
     """Return a row's value as a number, switches as 1 and 0; None for any other text."""
+    if text.isdecimal() and text.isascii():
+        return float(text)
     return float(text) if _NUMBER.fullmatch(text) else _SWITCHES.get(text)
 
 
 def status_samples(rows: Iterable[Row]) -> Iterator[Sample]:
     """Return the series of ``SHOW GLOBAL STATUS``."""
-    for name, value in _numbers(rows):
-        group = _GROUPED.fullmatch(name)
-        match group and group[1], group and group[2]:
-            case "com", str(kind):
-                yield COMMANDS.sample(value, command=kind)
-            case "handler", str(kind):
-                yield HANDLERS.sample(value, handler=kind)
-            case "connection_errors", str(kind):
-                yield CONNECTION_ERRORS.sample(value, error=kind)
-            case "innodb_rows", str(kind):
-                yield ROW_OPERATIONS.sample(value, operation=kind)
-            case "performance_schema", str(kind):
-                yield SCHEMA_LOST.sample(value, instrumentation=kind)
-            case "innodb_buffer_pool_pages", "data" | "free" | "misc" | "old" as state:
-                yield POOL_PAGES.sample(value, state=state)
-            case "innodb_buffer_pool_pages", "dirty":
-                yield POOL_DIRTY_PAGES.sample(value)
-            case "innodb_buffer_pool_pages", "total":
-                pass  # the sum of the states
-            case "innodb_buffer_pool_pages", str(change):
-                yield POOL_PAGE_CHANGES.sample(value, operation=change)
-            case _:
-                yield (THREADS_CONNECTED if name == "threads_connected" else STATUS.named(name)).sample(value)
+    for row in rows:
+        value, series = parse_value(row.value), _status_series(row.name)
+        if value is not None and series is not None:
+            yield Sample(series.metric, series.labels, value)
 
 
 def variable_samples(rows: Iterable[Row]) -> Iterator[Sample]:
     """Return the series of ``SHOW GLOBAL VARIABLES``, the version among them."""
     rows = list(rows)
-    for name, value in _numbers(rows):
-        yield (MAX_CONNECTIONS if name == "max_connections" else VARIABLES.named(name)).sample(value)
+    for row in rows:
+        value = parse_value(row.value)
+        if value is not None:
+            yield Sample(_variable_series(row.name).metric, (), value)
     text: Mapping[str, str] = {row.name.lower(): row.value for row in rows}
     if "version" in text:
         yield VERSION.sample(
@@ -184,8 +172,42 @@ def variable_samples(rows: Iterable[Row]) -> Iterator[Sample]:
         )
 
 
-def _numbers(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
-    for row in rows:
-        value = parse_value(row.value)
-        if value is not None:
-            yield re.sub(r"[^a-z0-9_]", "_", row.name.lower()), value
+# Which series a row is does not change, and finding out takes ten times as long as anything else about it.
+
+
+@lru_cache(_MOST_ROWS)
+def _status_series(row: str) -> Sample | None:
+    """Return the series of a status row, without its value; None for a row that only adds others up."""
+    name = _plain(row)
+    group = _GROUPED.fullmatch(name)
+    match group and group[1], group and group[2]:
+        case "com", str(kind):
+            return COMMANDS.sample(0, command=kind)
+        case "handler", str(kind):
+            return HANDLERS.sample(0, handler=kind)
+        case "connection_errors", str(kind):
+            return CONNECTION_ERRORS.sample(0, error=kind)
+        case "innodb_rows", str(kind):
+            return ROW_OPERATIONS.sample(0, operation=kind)
+        case "performance_schema", str(kind):
+            return SCHEMA_LOST.sample(0, instrumentation=kind)
+        case "innodb_buffer_pool_pages", "data" | "free" | "misc" | "old" as state:
+            return POOL_PAGES.sample(0, state=state)
+        case "innodb_buffer_pool_pages", "dirty":
+            return POOL_DIRTY_PAGES.sample(0)
+        case "innodb_buffer_pool_pages", "total":
+            return None
+        case "innodb_buffer_pool_pages", str(change):
+            return POOL_PAGE_CHANGES.sample(0, operation=change)
+        case _:
+            return (THREADS_CONNECTED if name == "threads_connected" else STATUS.named(name)).sample(0)
+
+
+@lru_cache(_MOST_ROWS)
+def _variable_series(row: str) -> Sample:
+    name = _plain(row)
+    return (MAX_CONNECTIONS if name == "max_connections" else VARIABLES.named(name)).sample(0)
+
+
+def _plain(row: str) -> str:
+    return re.sub(r"[^a-z0-9_]", "_", row.lower())

@@ -1,19 +1,18 @@
-"""A reader of Postfix's spool that looks only at what changed.
-
-A message takes about 50 bytes here, so that a million of them fit where one object each would not.
-"""
+"""A reader of Postfix's spool that looks only at what changed."""
 
 import errno
 import heapq
 import os
 import re
-from array import array
-from bisect import bisect_right
+import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from collectors.formats.queue_file import Envelope, read_envelope
+from collectors.postfix.known import BASELINE, FRESH, NEVER, READ, UNREADABLE, WRITING, Folder, Names, Queue, Top
+from collectors.postfix.watches import Watches
 from zcs_exporter.contract import Clock, CollectError, doing, os_error
 from zcs_exporter.hostio import Host
 
@@ -28,165 +27,12 @@ AGE_BANDS = (("5m", 5), ("15m", 15), ("1h", 60), ("4h", 240), ("12h", 720), ("1d
 _QUEUE_ID = re.compile(
     r"[0-9A-F]{6,64}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,32}z[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-y]{1,32}"
 )
-_BAND_ENDS = [end for _, end in AGE_BANDS]
 _READY = 0o700
 _MAX_DEPTH = 16
 _GUARD_NS = 20_000_000  # kernels before 6.13 stamp directories once a tick, up to 10 ms late
-_NEVER = 1 << 62  # arrival of a message that is not read yet: later than any
-
-_BASELINE, _FRESH, _WRITING, _READ, _UNREADABLE = range(5)
-_CROWD = 1
-
-
-class Names:
-    """Texts under small numbers, each as long as something refers to it.
-
-    Number 0 stands for none, 1 for any that had no place.
-    """
-
-    def __init__(self, limit: int) -> None:
-        """Tell at most ``limit`` texts apart."""
-        self._limit = limit
-        self._numbers: dict[str, int] = {}
-        self._texts = ["", ""]
-        self._uses = array("Q", [0, 0])
-        self._free: list[int] = []
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a text in use had no place."""
-        return self._uses[_CROWD] > 0
-
-    def take(self, text: str) -> int:
-        """Return the number of ``text`` and count one more use of it."""
-        number = self._numbers.get(text)
-        if number is None:
-            if len(self._numbers) >= self._limit:
-                number = _CROWD
-            else:
-                if self._free:
-                    number = self._free.pop()
-                    self._texts[number] = text
-                else:
-                    number = len(self._texts)
-                    self._texts.append(text)
-                    self._uses.append(0)
-                self._numbers[text] = number
-        self._uses[number] += 1
-        return number
-
-    def release(self, number: int) -> None:
-        """Count one use less."""
-        if number:
-            self._uses[number] -= 1
-            if not self._uses[number] and number != _CROWD:
-                del self._numbers[self._texts[number]]
-                self._texts[number] = ""
-                self._free.append(number)
-
-    def named(self, counts: Mapping[int, int]) -> dict[str, int]:
-        """Return counts by text, of those that have one."""
-        return {self._texts[number]: count for number, count in counts.items() if number > _CROWD}
-
-    def __getitem__(self, number: int) -> str:
-        return self._texts[number]
-
-
-class _Folder:
-    """One directory of a queue and its messages, each a slot in packed arrays."""
-
-    def __init__(self, path: str, queue: "_Queue", depth: int) -> None:
-        self.path = path
-        self.queue = queue
-        self.depth = depth
-        self.identity: tuple[int, int, int] | None = None
-        self.folders: dict[str, _Folder] = {}
-        self.states = bytearray()
-        self.keys = array("q")
-        self.sizes = array("q")
-        self.arrivals = array("q")
-        self.senders = array("I")
-        self.domains = array("I")
-        self._names = bytearray()
-        self._width = 12
-        self._oldest: int | None = _NEVER
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def name(self, slot: int) -> str:
-        return self._names[slot * self._width : (slot + 1) * self._width].rstrip(b"\0").decode("ascii")
-
-    def append(self, key: int, name: str, state: int) -> None:
-        if len(name) > self._width:
-            names = [self.name(slot) for slot in range(len(self))]
-            self._width = len(name)
-            self._names = bytearray().join(self._padded(known) for known in names)
-        self._names += self._padded(name)
-        self.states.append(state)
-        self.keys.append(key)
-        self.sizes.append(0)
-        self.arrivals.append(_NEVER)
-        self.senders.append(0)
-        self.domains.append(0)
-
-    def _padded(self, name: str) -> bytes:
-        return name.encode("ascii").ljust(self._width, b"\0")
-
-    def drop(self, slot: int) -> None:
-        """Remove a slot; the last one takes its place."""
-        for column in (self.states, self.keys, self.sizes, self.arrivals, self.senders, self.domains):
-            last = column.pop()
-            if slot < len(column):
-                column[slot] = last
-        if slot < len(self.states):
-            self._names[slot * self._width : (slot + 1) * self._width] = self._names[-self._width :]
-        del self._names[-self._width :]
-
-    def unread(self) -> int:
-        return self.states.count(_BASELINE) + self.states.count(_FRESH)
-
-    def oldest(self) -> int:
-        if self._oldest is None:
-            self._oldest = min(self.arrivals, default=_NEVER)
-        return self._oldest
-
-    def set_arrival(self, slot: int, arrival: int) -> None:
-        before = self.arrivals[slot]
-        self.arrivals[slot] = arrival
-        if before == self._oldest and arrival > before:
-            self._oldest = None
-        elif self._oldest is not None and arrival < self._oldest:
-            self._oldest = arrival
-
-    def tree(self) -> Iterator["_Folder"]:
-        yield self
-        for folder in self.folders.values():
-            yield from folder.tree()
-
-
-class _Queue:
-    """Running totals of one queue."""
-
-    def __init__(self, name: str, path: str) -> None:
-        self.name = name
-        self.root = _Folder(path, self, 0)
-        self.messages = 0
-        self.bytes = 0
-        self.unreadable = 0
-        self.minutes: Counter[int] = Counter()
-        self.senders: Counter[int] = Counter()
-        self.domains: Counter[int] = Counter()
-        self.top: Top | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Top:
-    """The most frequent names in a queue with their messages, most first."""
-
-    senders: tuple[tuple[str, int], ...]
-    sender_domains: tuple[tuple[str, int], ...]
-    destination_domains: tuple[tuple[str, int], ...]
+_MANY_NAMES = 1000  # more than so many senders or domains take a while to be put in order
+_TOP_EVERY = 60.0
+_LIST_EVERY = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +65,10 @@ class Spool:
     written, and then reads a few known files anew: a queue id that was used again with the same
     inode between two listings of one directory, or a file overwritten in place, shows only there.
 
+    A directory with many messages is not listed when it changed: the kernel tells which names to look
+    at. It is listed all the same when its time of change is a new one and the kernel told of nothing
+    (others change a network file system), when the kernel lost count, and once an hour.
+
     A file that moved to another queue is read again. Its name and inode do not prove that it is the
     same message, since a short queue id contains the inode and is free again together with it.
     """
@@ -235,6 +85,7 @@ class Spool:
         recent: float = 900.0,
         max_names: int = 20_000,
         max_departed: int = 50_000,
+        watch_from: int = 500,
     ) -> None:
         """Prepare to read the spool; nothing is looked at yet.
 
@@ -248,6 +99,7 @@ class Spool:
             recent: A message that arrived longer than this before the first ``look`` is never newly deferred.
             max_names: Different senders, and different domains, to tell apart.
             max_departed: Messages remembered that left ``deferred`` and may come back.
+            watch_from: Messages in a directory from which on it is watched rather than listed.
         """
         self.path = path
         self._host = host
@@ -256,7 +108,7 @@ class Spool:
         self._recheck_files = recheck_files
         self._recheck_budget = recheck_budget
         self._recent = recent
-        self._queues = {name: _Queue(name, f"{path}/{name}") for name in QUEUES}
+        self._queues = {name: Queue(name, f"{path}/{name}") for name in QUEUES}
         self._senders = Names(max_names)
         self._domains = Names(max_names)
         self._departed: dict[int, int] = {}
@@ -264,6 +116,8 @@ class Spool:
         self._newly_deferred: Counter[str] = Counter()
         self._began: float | None = None
         self._recheck_at = (0, 0)
+        self._watches = Watches(host)
+        self._watch_from = watch_from
         self.trouble: CollectError | None = None
         """Why a file could not be read in the last ``look``; it stays unread, and the rest is true."""
 
@@ -274,9 +128,10 @@ class Spool:
             CollectError: A directory may not be read, or could not be.
         """
         self.trouble = None
-        state = _FRESH if self._began is not None else _BASELINE
+        state = FRESH if self._began is not None else BASELINE
         for queue in self._queues.values():
             self._visit(queue.root, state)
+        self._follow(state)
         if self._began is None:
             self._began = self._clock.wall()
         deadline = self._clock.monotonic() + self._budget
@@ -302,21 +157,66 @@ class Spool:
         taken, self._newly_deferred = self._newly_deferred, Counter()
         return taken
 
-    def _visit(self, folder: _Folder, state: int) -> None:
+    def _visit(self, folder: Folder, state: int) -> None:
         now_ns = int(self._clock.wall() * 1e9)
+        before, folder.identity = folder.identity, None
         with doing(f"reading {folder.path}"):
             try:
                 status = self._host.stat(folder.path)
                 identity = (status.st_dev, status.st_ino, status.st_mtime_ns)
-                if identity != folder.identity:
+                proof = True
+                if folder.watch is not None and before is not None and before[:2] == identity[:2]:
+                    folder.changed |= before != identity
+                elif identity != before:
                     self._list(folder, state)
-                    folder.identity = identity if now_ns - status.st_mtime_ns > _GUARD_NS else None
-            except FileNotFoundError:
+                    young = now_ns - status.st_mtime_ns <= _GUARD_NS
+                    # What changed before a watch began is seen by one more listing.
+                    large = len(folder) >= self._watch_from and not folder.unwatchable
+                    proof = folder.watch is not None or not (young or large)
+                folder.identity = identity if proof else None
+            except (FileNotFoundError, NotADirectoryError) as exc:
+                if not folder.depth and isinstance(exc, NotADirectoryError):
+                    raise
                 self._clear(folder)  # Postfix makes directories when it needs them
         for below in list(folder.folders.values()):
             self._visit(below, state)
 
-    def _list(self, folder: _Folder, state: int) -> None:
+    def _follow(self, state: int) -> None:
+        """Bring watched folders up to date, whose times of change were looked at just before."""
+        changes = self._watches.changes()
+        due = min(self._watches, key=lambda folder: folder.listed_at, default=None)
+        if due is not None and self._clock.monotonic() - due.listed_at < _LIST_EVERY:
+            due = None
+        try:
+            for folder in self._watches:
+                if folder.watch is None:
+                    continue  # it went with the one above it
+                names = changes.names.get(folder.watch, {})
+                # What changed after the last look at its time was told of then.
+                untold = folder.changed and not names and not folder.told
+                with doing(f"reading {folder.path}"):
+                    try:
+                        if changes.lost or folder.watch in changes.ended or untold or folder is due:
+                            self._list(folder, state)
+                            for below in list(folder.folders.values()):
+                                self._visit(below, state)
+                        else:
+                            self._take(folder, names, state)
+                    except (FileNotFoundError, NotADirectoryError):
+                        self._clear(folder)  # it has gone since it was visited
+                folder.changed, folder.told = False, bool(names)
+        except BaseException:
+            # What the kernel told is gone.
+            for folder in self._watches:
+                folder.identity = None
+            raise
+
+    def _list(self, folder: Folder, state: int) -> None:
+        if len(folder) >= self._watch_from:
+            self._watches.begin(folder)
+        else:
+            self._watches.end(folder)
+        folder.listed_at = self._clock.monotonic()
         known = dict(zip(folder.keys, range(len(folder)), strict=True))
         seen = bytearray(len(folder))
         fresh: dict[int, str] = {}
@@ -343,19 +243,61 @@ class Spool:
         for name in folder.folders.keys() - below:
             self._clear(folder.folders.pop(name))
         for name in sorted(below - folder.folders.keys()):
-            folder.folders[name] = _Folder(f"{folder.path}/{name}", folder.queue, folder.depth + 1)
+            folder.folders[name] = Folder(f"{folder.path}/{name}", folder.queue, folder.depth + 1)
 
-    def _clear(self, folder: _Folder) -> None:
+    def _take(self, folder: Folder, names: Mapping[str, bool], state: int) -> None:
+        """Look at the names of which the kernel told; True: the name had left the directory, be it that it is back."""
+        for name, left in names.items():
+            if len(name) == 1:
+                self._take_folder(folder, name, state)
+            elif _QUEUE_ID.fullmatch(name):
+                self._take_message(folder, name, state, left=left)
+
+    def _take_folder(self, folder: Folder, name: str, state: int) -> None:
+        if folder.depth < _MAX_DEPTH and stat.S_ISDIR(self._mode_and_inode(folder, name)[0]):
+            if name not in folder.folders:
+                folder.folders[name] = Folder(f"{folder.path}/{name}", folder.queue, folder.depth + 1)
+            self._visit(folder.folders[name], state)
+        elif name in folder.folders:
+            self._clear(folder.folders.pop(name))
+
+    def _take_message(self, folder: Folder, name: str, state: int, *, left: bool) -> None:
+        mode, inode = self._mode_and_inode(folder, name)
+        key = hash((name, inode)) if stat.S_ISREG(mode) else None
+        slot = folder.find(name)
+        if slot is not None and folder.keys[slot] != key:
+            self._remove(folder, slot)
+            slot = None
+        if key is None:
+            return
+        if slot is None:
+            folder.append(key, name, state)
+            folder.queue.messages += 1
+        elif left and folder.states[slot] == READ:
+            # It went to be delivered and came back: its recipients may be others, but it is not new.
+            self._forget(folder, slot)
+            folder.states[slot] = BASELINE
+
+    def _mode_and_inode(self, folder: Folder, name: str) -> tuple[int, int]:
+        """Return what stands under a name; mode 0 if nothing does."""
+        try:
+            status = self._host.lstat(f"{folder.path}/{name}")
+        except FileNotFoundError:
+            return 0, 0
+        return status.st_mode, status.st_ino
+
+    def _clear(self, folder: Folder) -> None:
         for below in folder.folders.values():
             self._clear(below)
         folder.folders.clear()
         folder.identity = None
+        self._watches.end(folder)
         for slot in range(len(folder) - 1, -1, -1):
             self._remove(folder, slot)
 
-    def _read_pending(self, folder: _Folder, deadline: float) -> bool:
+    def _read_pending(self, folder: Folder, deadline: float) -> bool:
         """Read what is unread or was being written; False when the time is up."""
-        for state in (_WRITING, _FRESH, _BASELINE):
+        for state in (WRITING, FRESH, BASELINE):
             # From the end, so that a slot which takes the place of a removed one was looked at already.
             slot = folder.states.rfind(state)
             while slot >= 0:
@@ -369,7 +311,8 @@ class Spool:
         folders = [folder for queue in self._queues.values() for folder in queue.root.tree()]
         deadline = self._clock.monotonic() + self._recheck_budget
         place, slot = self._recheck_at
-        files = min(self._recheck_files, sum(map(len, folders)))
+        # Where the kernel tells of names that were used again, only files overwritten in place are left to find.
+        files = min(self._recheck_files // 40 if self._watches else self._recheck_files, sum(map(len, folders)))
         for _ in range(files + len(folders)):
             if place >= len(folders):
                 place, slot = 0, 0
@@ -384,7 +327,7 @@ class Spool:
             slot += 1
         self._recheck_at = (place, slot)
 
-    def _read(self, folder: _Folder, slot: int) -> None:
+    def _read(self, folder: Folder, slot: int) -> None:
         path = f"{folder.path}/{folder.name(slot)}"
         try:
             descriptor = self._host.open(path)
@@ -404,39 +347,35 @@ class Spool:
         self._forget(folder, slot)
         queue = folder.queue
         if not ready:
-            folder.states[slot] = _WRITING
+            folder.states[slot] = WRITING
             queue.messages -= 1
             return
         if envelope is None:
-            if before != _UNREADABLE:
+            if before != UNREADABLE:
                 queue.unreadable += 1
             envelope = Envelope(None, None, None, "")
-            folder.states[slot] = _UNREADABLE
+            folder.states[slot] = UNREADABLE
         else:
-            folder.states[slot] = _READ
+            folder.states[slot] = READ
         if envelope.sender is not None:
             folder.senders[slot] = self._senders.take(envelope.sender or "<>")
         if envelope.domain:
             folder.domains[slot] = self._domains.take(envelope.domain)
         folder.sizes[slot] = status.st_size if envelope.size is None else envelope.size
         folder.set_arrival(slot, status.st_mtime_ns // 10**9 if envelope.arrival is None else envelope.arrival)
-        queue.bytes += folder.sizes[slot]
-        queue.minutes[folder.arrivals[slot] // 60] += 1
-        queue.senders[folder.senders[slot]] += 1
-        queue.domains[folder.domains[slot]] += 1
-        queue.top = None
-        if queue.name == "deferred" and before in (_FRESH, _WRITING):
+        queue.add(folder.sizes[slot], folder.arrivals[slot], folder.senders[slot], folder.domains[slot])
+        if queue.name == "deferred" and before in (FRESH, WRITING):
             self._note_deferral(folder, slot)
 
-    def _note_deferral(self, folder: _Folder, slot: int) -> None:
+    def _note_deferral(self, folder: Folder, slot: int) -> None:
         returned = self._departed.pop(folder.keys[slot], None) == folder.arrivals[slot]
         # A retry under way when this reader began looks new when it returns, but for its age.
         if not returned and self._began is not None and folder.arrivals[slot] >= self._began - self._recent:
             sender = self._senders[folder.senders[slot]]
             self._newly_deferred["" if sender == "<>" else sender] += 1
 
-    def _remove(self, folder: _Folder, slot: int) -> None:
-        if folder.queue.name in ("deferred", "hold") and folder.states[slot] == _READ:
+    def _remove(self, folder: Folder, slot: int) -> None:
+        if folder.queue.name in ("deferred", "hold") and folder.states[slot] == READ:
             if len(self._departed) >= self._max_departed:
                 del self._departed[next(iter(self._departed))]
             self._departed[folder.keys[slot]] = folder.arrivals[slot]
@@ -444,55 +383,46 @@ class Spool:
         folder.queue.messages -= 1
         folder.drop(slot)
 
-    def _forget(self, folder: _Folder, slot: int) -> None:
+    def _forget(self, folder: Folder, slot: int) -> None:
         """Take what is known of a slot out of the totals and count it as an unread message."""
         queue = folder.queue
         state = folder.states[slot]
-        folder.states[slot] = _FRESH
-        if state == _WRITING:
+        folder.states[slot] = FRESH
+        if state == WRITING:
             queue.messages += 1
-        elif state in (_READ, _UNREADABLE):
-            queue.bytes -= folder.sizes[slot]
-            _decrement(queue.minutes, folder.arrivals[slot] // 60)
-            _decrement(queue.senders, folder.senders[slot])
-            _decrement(queue.domains, folder.domains[slot])
+        elif state in (READ, UNREADABLE):
+            queue.take_out(folder.sizes[slot], folder.arrivals[slot], folder.senders[slot], folder.domains[slot])
             self._senders.release(folder.senders[slot])
             self._domains.release(folder.domains[slot])
-            queue.top = None
             folder.sizes[slot] = folder.senders[slot] = folder.domains[slot] = 0
-            folder.set_arrival(slot, _NEVER)
+            folder.set_arrival(slot, NEVER)
 
-    def _state(self, queue: _Queue, minute: int) -> QueueState:
+    def _state(self, queue: Queue, minute: int) -> QueueState:
         folders = list(queue.root.tree())
         oldest = min(folder.oldest() for folder in folders)
-        ages = [0] * (len(AGE_BANDS) + 1)
-        for arrival, count in queue.minutes.items():
-            ages[bisect_right(_BAND_ENDS, minute - arrival)] += count
-        if queue.top is None:
-            queue.top = self._top(queue)
+        younger = [queue.after(minute - end) for _, end in AGE_BANDS] if queue.hours else [0] * len(AGE_BANDS)
+        known = queue.hours.total()
+        now = self._clock.monotonic()
+        many = max(len(queue.senders), len(queue.domains)) > _MANY_NAMES
+        if queue.top_stale and not (many and queue.top_at <= now < queue.top_at + _TOP_EVERY):
+            queue.top, queue.top_at, queue.top_stale = self._top(queue), now, False
         return QueueState(
             messages=queue.messages,
             unread=sum(folder.unread() for folder in folders),
             bytes=queue.bytes,
-            oldest=None if oldest == _NEVER else oldest,
-            ages=tuple(ages),
+            oldest=None if oldest == NEVER else oldest,
+            ages=tuple(upper - lower for lower, upper in pairwise([0, *younger, known])),
             unreadable=queue.unreadable,
             top=queue.top,
         )
 
-    def _top(self, queue: _Queue) -> Top:
+    def _top(self, queue: Queue) -> Top:
         senders = self._senders.named(queue.senders)
         by_domain: Counter[str] = Counter()
         for sender, count in senders.items():
             if "@" in sender:
                 by_domain[sender.rpartition("@")[2]] += count
         return Top(_largest(senders), _largest(by_domain), _largest(self._domains.named(queue.domains)))
-
-
-def _decrement(counter: Counter[int], key: int) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
 
 
 def _largest(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:

@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 FOR_COLLECTORS = {"zcs_exporter", "zcs_exporter.blocking", "zcs_exporter.contract", "zcs_exporter.hostio"}
 FOR_COLLECTORS |= {
     "zcs_exporter.heavy_hitters",
+    "zcs_exporter.inotify",
     "zcs_exporter.installation",
     "zcs_exporter.localconfig",
     "zcs_exporter.log_time",
     "zcs_exporter.mailreport.day",
+    "zcs_exporter.mysql_client",
     "zcs_exporter.record_queue",
     "zcs_exporter.text",
     "zcs_exporter.durations",

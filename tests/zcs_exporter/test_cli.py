@@ -1,11 +1,17 @@
 """The commands as a tired administrator types them: one clear line, the right exit status, never a traceback."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from zcs_exporter.cli import COMMANDS
+from zcs_exporter.command_line import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +75,29 @@ def test_a_daemon_that_does_not_run_is_said_with_what_to_look_at(config: str, tm
     )
 
 
+def test_a_maintenance_that_no_daemon_heeds_is_noted_and_said_to_hold_nothing(config: str) -> None:
+    begun = call("alerts", "silence", "2h", "--config", config)
+    ended = call("alerts", "silence", "--end", "--config", config)
+    again = call("alerts", "silence", "--end", "--config", config)
+
+    assert (begun.returncode, begun.stdout) == (1, "")
+    assert "nothing is held: no daemon answers at http://127.0.0.1:1\n" in begun.stderr
+    assert [(each.returncode, each.stdout) for each in (ended, again)] == [
+        (0, "the maintenance has ended\n"),
+        (0, "there was no maintenance\n"),
+    ]
+
+
+def test_a_maintenance_that_a_daemon_heeds_holds_alarms(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as daemon:
+        file = tmp_path / "config.yaml"
+        file.write_text(f"host: {{root: {tmp_path}}}\nweb: {{listen: '127.0.0.1:{daemon.getsockname()[1]}'}}\n")
+        done = call("alerts", "silence", "2h", "--config", str(file))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("alarms about services, probes and JVMs are held until ")
+
+
 def test_a_test_without_a_target_says_where_to_add_one(config: str) -> None:
     assert "add one below notify.snmp" in call("trap", "test", "--config", config).stderr
 
@@ -83,6 +112,58 @@ def test_the_doctor_says_for_whom_it_looked(config: str, tmp_path: Path) -> None
         )
     else:
         assert "looked as" not in call("doctor", "--config", config).stderr
+
+
+@pytest.mark.parametrize("words", [["--config", "x.yaml", "silence"], ["silence", "--config", "x.yaml"]])
+def test_the_configuration_may_be_named_before_the_last_word_of_a_command(words: list[str]) -> None:
+    arguments = parse(["alerts", *words, "2h"])
+
+    assert (arguments.command, arguments.config) == ("alerts silence", "x.yaml")
+    assert parse(["alerts", "silence", "2h"]).config is None
+
+
+def test_every_command_that_can_be_typed_is_carried_out(capsys: pytest.CaptureFixture[str]) -> None:
+    def commands(*words: str) -> Iterator[str]:
+        with pytest.raises(SystemExit):
+            parse([*words, "--help"])
+        listed = re.findall(r"^ {4}([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE)
+        for name in listed:
+            yield from commands(*words, name)
+        if words and (not listed or " ".join(words) == "alerts"):
+            yield " ".join(words)
+
+    assert sorted(commands()) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("/nonexistent/master", "/nonexistent is no directory; name the socket of agentXSocket in snmpd.conf"),
+        ("{tmp}/config.yaml", "is no socket; name that of agentXSocket in snmpd.conf"),
+        ("{tmp}/config.yaml/master", "config.yaml is no directory"),
+        ("agentx/master", "write it like /var/agentx/master"),
+        ("127.0.0.1", "write it like /var/agentx/master"),
+        ("{tmp}/not-there-yet", ""),
+        ("127.0.0.1:705", ""),
+    ],
+)
+def test_a_place_where_no_snmpd_can_be_is_a_fault(place: str, expected: str, config: str, tmp_path: Path) -> None:
+    with open(config, "a") as file:
+        file.write(f"snmp_agent: {{agentx: '{place.format(tmp=tmp_path)}'}}\n")
+    done = call("check-config", "--config", config)
+
+    assert done.returncode == (1 if expected else 0)
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == bool(expected)
+
+
+def test_a_directory_that_cannot_be_written_is_named_with_a_remedy(config: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = call("managers", "--config", config, str(tmp_path / "file"))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"zcs-exporter: {tmp_path}/file/")
+    assert done.stderr.endswith(": Not a directory; name a directory that you may write to, with room for a megabyte\n")
 
 
 PERCENT = "alerts: {overrides: {ZcsFilesystemFull: {critical: 97}}}"

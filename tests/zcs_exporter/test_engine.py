@@ -16,6 +16,7 @@ from fakes import ManualClock
 from snapshots import sample
 
 from zcs_exporter import engine as engine_module
+from zcs_exporter.alerting.alarm import Change
 from zcs_exporter.alerting.evaluate import Policy
 from zcs_exporter.alerting.model import AlertRule, Catalogue, EventRule, Severity
 from zcs_exporter.contract import (
@@ -34,6 +35,7 @@ from zcs_exporter.contract import (
 from zcs_exporter.engine import Engine, Links
 from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.runner import Outcome, Runner
+from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.state import Commit, Delivery, StateStore, read_saved
 
 FULL = Metric("zcs_full", Kind.GAUGE, "Full.", labels=("mountpoint",))
@@ -105,11 +107,12 @@ class Desk:
         self.sent: list[Delivery] = []
         self.records: list[Record | Message] = []
         self.positions: dict[str, str] = {}
+        self.targets: tuple[str, ...] = ("nms",)
 
     async def start(self, collector: Counting | None = None) -> Engine:
         saved = await self.store.run(read_saved)
         links = Links(
-            lambda _message: ("nms",), self.sent.extend, self._take_positions, self.records.extend, (self._own,)
+            lambda _message: self.targets, self.sent.extend, self._take_positions, self.records.extend, (self._own,)
         )
         self.engine = Engine(self.store, saved, CATALOGUE, self.manual.clock, links)
         self.collector = collector or Counting()
@@ -190,6 +193,43 @@ def test_rows_of_other_parts_are_saved_with_those_of_collectors(tell: Tell) -> N
         saved = await desk.store.run(read_saved)
         assert saved.rows["other"] == {"count": "3"}
         assert "counting" in saved.rows
+
+    tell(story)
+
+
+def test_what_a_snapshot_needs_is_saved_before_anybody_sees_it(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        keeper = Counting()
+        seen: list[tuple[int, int]] = []
+
+        def foresee(snapshot: Snapshot) -> None:
+            keeper.count = snapshot.generation
+            seen.append((snapshot.generation, engine.latest.generation))
+
+        engine._links = replace(engine._links, keepers={"other": keeper}, foresee=foresee)
+        await desk.round(full(value=0))
+        saved = await desk.store.run(read_saved)
+
+        assert seen == [(1, 0)]
+        assert saved.rows["other"] == {"count": "1"}
+        assert engine.latest.generation == 1
+
+    tell(story)
+
+
+def test_a_bug_in_what_is_foreseen_keeps_no_snapshot_back(tell: Tell, caplog: pytest.LogCaptureFixture) -> None:
+    def foresee(_: Snapshot) -> None:
+        raise KeyError("mountpoint")
+
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        engine._links = replace(engine._links, foresee=foresee)
+        for _ in range(3):
+            await desk.round(full(value=0))
+
+        assert engine.latest.generation == 3
+        assert sum("bug, please report it" in each.message for each in caplog.records) == 1
 
     tell(story)
 
@@ -368,15 +408,92 @@ def test_the_baseline_is_told_once_in_the_life_of_a_state_directory(tell: Tell) 
     tell(story)
 
 
-def test_a_new_target_is_told_of_what_stands_in_one_notice_of_its_own(tell: Tell) -> None:
+def test_a_new_target_is_reminded_of_what_was_raised_and_gets_one_notice_of_what_was_there_before(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await engine.welcome(["nms"])
+        await desk.round(full("/old"), full("/a", 0))
+        await desk.round(full("/old"), full("/a"), full("/b"))
+        raised = desk.sent[-1].message
+        recorded = len(desk.records)
+        await engine.welcome(["nms", "spare"])
+        texts = await desk.round(full("/old"), full("/a"), full("/b"))
+        assert texts == ["/a is full", "/b is full", "1 were true"]
+        assert {each.target for each in desk.sent[-3:]} == {"spare"}
+        again = desk.sent[-2].message
+        assert (again.change, again.alarm_id, again.count) == (Change.REPEATED, raised.alarm_id, raised.count)
+        # To everybody else it is no news.
+        assert [each.text for each in desk.records[recorded:]] == ["1 were true"]  # type: ignore[union-attr]
+        assert await desk.round(full("/old"), full("/a"), full("/b")) == []
+
+        # What is news to all is told to it once.
+        desk.targets = ("nms", "spare", "third")
+        await engine.welcome(desk.targets)
+        await desk.round(full("/old"), full("/a"), full("/c"))
+        told = [each.message.text for each in desk.sent if each.target == "third"]
+        assert told == ["Cleared: /b is full", "/c is full", "/a is full", "1 were true"]
+
+        # It is known, whatever happens to the process.
+        await desk.start()
+        await desk.engine.welcome(desk.targets)
+        assert await desk.round(full("/old"), full("/a"), full("/c")) == []
+
+    tell(story)
+
+
+def test_a_target_that_comes_back_is_told_what_ended_meanwhile_and_what_stands(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await engine.welcome(["nms"])
+        await desk.round(full("/a", 0))
+        await desk.round(full("/a"), full("/b"))
+        await desk.store.settle([replace(each, sequence=1 + n) for n, each in enumerate(desk.sent)])
+        await engine.welcome(["other"])
+        desk.targets = ("other",)
+        assert await desk.round(full("/a", 0), full("/b")) == ["Cleared: /a is full", "/b is full"]
+        cleared, reminder = desk.sent[-2].message, desk.sent[-1]
+        assert (cleared.change, reminder.target) == (Change.CLEARED, "other")
+
+        # Even when a restart lies between.
+        await desk.start()
+        await desk.engine.welcome(["nms", "other"])
+        desk.targets = ("nms", "other")
+        assert await desk.round(full("/a", 0), full("/b")) == ["Cleared: /a is full", "/b is full"]
+        assert {each.target for each in desk.sent[-2:]} == {"nms"}
+        assert desk.sent[-2].message == cleared
+
+    tell(story)
+
+
+def test_one_that_is_not_new_before_the_first_round_is_not_forgotten_by_a_restart(tell: Tell) -> None:
     async def story(desk: Desk) -> None:
         engine = await desk.start()
         await desk.round(full("/a", 0))
-        await desk.round(full("/a"), full("/b"))
-        engine.welcome(("spare",))
-        assert await desk.round(full("/a"), full("/b")) == ["2 were true"]
+        await desk.round(full("/a"))
+        await engine.welcome(["spare"])
+        await desk.start()
+        await desk.engine.welcome(["spare"])
+        assert await desk.round(full("/a")) == ["/a is full"]
         assert desk.sent[-1].target == "spare"
-        assert await desk.round(full("/a"), full("/b")) == []
+
+    tell(story)
+
+
+def test_a_state_that_cannot_be_read_delays_no_reload_and_is_logged(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine_module, "COMMIT_PATIENCE", 0.01)
+
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        await desk.round(full("/a", 0))
+        hung = threading.Event()
+        waiting = asyncio.create_task(desk.store.run(lambda _: hung.wait(10)))
+        await asyncio.sleep(0)
+        await engine.welcome(["spare"])
+        assert "cannot read what spare was told" in caplog.text
+        hung.set()
+        await waiting
 
     tell(story)
 
@@ -385,7 +502,7 @@ def test_a_new_target_on_a_healthy_host_is_told_nothing(tell: Tell) -> None:
     async def story(desk: Desk) -> None:
         engine = await desk.start()
         await desk.round(full("/a", 0))
-        engine.welcome(("spare",))
+        await engine.welcome(["spare"])
         assert await desk.round(full("/a", 0)) == []
 
     tell(story)
@@ -394,9 +511,29 @@ def test_a_new_target_on_a_healthy_host_is_told_nothing(tell: Tell) -> None:
 def test_targets_of_the_very_first_start_get_the_notice_once(tell: Tell) -> None:
     async def story(desk: Desk) -> None:
         engine = await desk.start()
-        engine.welcome(("nms",))
+        await engine.welcome(["nms"])
         assert await desk.round(full("/a")) == ["1 were true"]
         assert await desk.round(full("/a")) == []
+
+    tell(story)
+
+
+def test_a_heartbeat_names_what_stands_once_that_is_known(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        assert engine.heartbeat(1.0, "beat").object == ""
+        await desk.round(full("/a"))
+        beat = engine.heartbeat(1.0, "beat")
+        # True at the first start, and about to become an alarm without a raise.
+        assert (beat.object, beat.count) == ("0 4294967295", 1)
+        await desk.round(full("/a"), full("/b"))
+        beat = engine.heartbeat(1.0, "beat")
+        first, second = (alarm.alarm_id for alarm in engine.evaluator.active())
+        assert (beat.object, beat.count) == (f"0 {first} {second} 4294967295", 2)
+        assert [each.value for each in beat.evidence] == ["/a is full"]
+        assert beat.host == "mail.example.com"
+        await desk.round(full("/a", 0), full("/b", 0))
+        assert (engine.heartbeat(1.0, "beat").object, engine.heartbeat(1.0, "beat").count) == ("0 4294967295", 0)
 
     tell(story)
 

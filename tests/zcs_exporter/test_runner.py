@@ -157,6 +157,9 @@ def test_a_family_over_its_limit_is_cut_and_the_rest_counted() -> None:
 
     assert len(outcome.samples) == 3
     assert outcome.dropped == {"zcs_things": 2}
+    assert outcome.shortfalls[0].message == (
+        'series left out, since their families have too many: zcs_things{name="3"} and 1 more'
+    )
 
 
 def test_what_is_not_a_number_is_absent() -> None:

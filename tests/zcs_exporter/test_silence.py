@@ -27,9 +27,28 @@ def test_a_second_one_replaces_the_first(tmp_path: Path, manual: ManualClock) ->
 def test_ending_says_whether_there_was_one(tmp_path: Path, manual: ManualClock) -> None:
     path = tmp_path / "maintenance"
     silence(str(path), 5400, manual.clock)
-    assert end_silence(str(path))
+    assert end_silence(str(path), manual.clock) == "the maintenance has ended"
     assert not path.exists()
-    assert not end_silence(str(path))
+    assert end_silence(str(path), manual.clock) == "there was no maintenance"
+
+
+@pytest.mark.parametrize("written", ["{end:%Y-%m-%dT%H:%M:%S%z}", "{end:%Y-%m-%d %H:%M:%S}", "{seconds}"])
+def test_ending_one_that_is_over_says_since_when(written: str, tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "maintenance"
+    end = silence(str(path), 60, manual.clock)
+    path.write_text(written.format(end=end, seconds=int(end.timestamp())))
+    manual.advance(60)
+    said = f"the maintenance was over already, since {end:%Y-%m-%d %H:%M:%S %z}"
+    assert end_silence(str(path), manual.clock) == said
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("written", ["", "tomorrow", "9" * 40, "\xff"])
+def test_what_held_nothing_is_removed_and_said(written: str, tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "maintenance"
+    path.write_text(written)
+    assert "held no time and is removed" in end_silence(str(path), manual.clock)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -68,4 +87,4 @@ def test_where_it_cannot_be_written_the_remedy_is_told(tmp_path: Path, manual: M
         silence(str(tmp_path / "file/maintenance"), 60, manual.clock)
     (tmp_path / "directory").mkdir()
     with pytest.raises(SilenceError, match="run this as root"):
-        end_silence(str(tmp_path / "directory"))
+        end_silence(str(tmp_path / "directory"), manual.clock)

@@ -141,14 +141,22 @@ def test_a_second_daemon_is_refused_with_the_remedy(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_newer_schema_is_refused_and_left_alone_and_a_copy_of_ours_named(tmp_path: Path, kept: bool) -> None:
     saved(tmp_path)
     with sqlite3.connect(tmp_path / "state.sqlite3") as database:
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     database.close()
+    copy = tmp_path / f"state.sqlite3.schema-{SCHEMA_VERSION}"
+    if kept:
+        copy.touch()
 
-    with pytest.raises(StateError, match="newer zcs-exporter"):
+    with pytest.raises(StateError, match="newer zcs-exporter") as caught:
         StateStore(str(tmp_path), HERE)
+
+    assert str(caught.value).endswith(
+        f"and put {copy}, a copy from before, in its place" if kept else "move the file and its -wal away"
+    )
 
 
 def test_what_is_not_a_database_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 import argparse
 import asyncio
+import re
+import sqlite3
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +13,10 @@ import pytest
 from zcs_exporter import trap
 from zcs_exporter.config import config_model
 from zcs_exporter.contract import Clock
+from zcs_exporter.notify.message import Message, MessageKind
 from zcs_exporter.snmp.listener import Sender, TrapListener
 from zcs_exporter.snmp.secrets import Community, UsmUser
+from zcs_exporter.state import Commit, Delivery, StateStore
 
 USER = UsmUser("zcs", "SHA-256", "secret-of-the-auth", "AES-128", "secret-of-the-priv")
 SECRETS = {
@@ -20,8 +26,13 @@ SECRETS = {
 }
 
 
-def send(tmp_path: Path, version: str | int, kind: str) -> tuple[int, list[str]]:
-    """Send a test to a listener; return the exit status and the notifications that arrived."""
+def send(
+    tmp_path: Path, version: str | int, kind: str, *others: str, names: Collection[str] = ()
+) -> tuple[int, list[str]]:
+    """Send a test to a listener; return the exit status and the notifications that arrived.
+
+    Targets besides have secrets that are nowhere.
+    """
     secrets = tmp_path / "nms.secret"
     secrets.write_text(SECRETS[version], encoding="ascii")
     secrets.chmod(0o600)
@@ -33,10 +44,15 @@ def send(tmp_path: Path, version: str | int, kind: str) -> tuple[int, list[str]]
             config = config_model().model_validate(
                 {
                     "state": {"directory": str(tmp_path / "state")},
-                    "notify": {"snmp": [target | {"secrets": str(secrets)}]},
+                    "notify": {
+                        "snmp": [
+                            target | {"secrets": str(secrets)},
+                            *(target | {"name": name, "secrets": str(tmp_path / name)} for name in others),
+                        ]
+                    },
                 }
             )
-            status = await trap.test_targets(config, (), Clock())
+            status = await trap.test_targets(config, names, Clock())
             if version == 3 and kind == "trap":
                 return status, []  # only a receiver that knows our engine id takes it
             return status, [(await anext(listener)).trap]
@@ -47,6 +63,67 @@ def send(tmp_path: Path, version: str | int, kind: str) -> tuple[int, list[str]]
 def test_an_inform_that_was_sent_was_acknowledged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert send(tmp_path, 3, "inform") == (0, ["zcsTest"])
     assert capsys.readouterr().out.startswith("nms: acknowledged, event id test-")
+
+
+def test_only_the_target_that_is_named_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert send(tmp_path, 3, "inform", "broken", names=["nms"]) == (0, ["zcsTest"])
+    assert capsys.readouterr().err == ""
+    assert send(tmp_path, 3, "inform", "broken") == (1, ["zcsTest"])
+    assert "notify.snmp: broken: " in capsys.readouterr().err
+
+
+def replayed(tmp_path: Path, *damaged: int) -> tuple[int, list[int | None]]:
+    """Replay four messages of which some are damaged on disk; return the exit status and the numbers that arrived."""
+    secrets = tmp_path / "nms.secret"
+    secrets.write_text(SECRETS[3], encoding="ascii")
+    secrets.chmod(0o600)
+
+    async def run() -> tuple[int, list[int | None]]:
+        store = StateStore(str(tmp_path / "state"), "machine:mail")
+        told = {
+            n: Message(
+                MessageKind.TEST, f"event-{n}", "mail.example.com", "", 1e30 if -n in damaged else 1e9, f"text {n}"
+            )
+            for n in range(1, 5)
+        }
+        await store.commit(Commit(messages={number: (message, ("nms",)) for number, message in told.items()}))
+        await store.settle([Delivery(number, "nms", message, number) for number, message in told.items()])
+        for number in damaged:
+            await store.run(partial(_damage, number=number))
+        async with TrapListener("127.0.0.1", 0, [Sender(USER)], Clock()) as listener:
+            target = {"name": "nms", "host": "127.0.0.1", "port": listener.port, "secrets": str(secrets)}
+            broken = target | {"name": "broken", "secrets": str(tmp_path / "nowhere")}
+            config = config_model().model_validate(
+                {"state": {"directory": store.directory}, "notify": {"snmp": [broken, target]}}
+            )
+            status = await trap.replay(config, config.notify.snmp[1], 1, None, Clock())
+            left = sum(number not in damaged and -number not in damaged for number in told)
+            arrived = [(await anext(listener)).sequence for _ in range(left)]
+        store.close()
+        return status, arrived
+
+    return asyncio.run(run())
+
+
+def _damage(database: sqlite3.Connection, number: int) -> None:
+    database.execute("UPDATE message SET message = '{' WHERE number = ?", (number,))
+
+
+@pytest.mark.parametrize("damaged", [(1,), (2,), (-2,), (1, -2, 4)])
+def test_a_replay_passes_over_what_is_damaged_and_says_so(
+    damaged: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = {abs(number) for number in damaged}
+
+    assert replayed(tmp_path, *damaged) == (1, [number for number in range(1, 5) if number not in gone])
+    said = capsys.readouterr()
+    assert re.findall(r"^#(\d+): passed over", said.err, re.MULTILINE) == [str(number) for number in sorted(gone)]
+    assert "nothing is kept" not in said.err
+    assert "broken" not in said.err
+
+
+def test_a_replay_of_which_everything_got_through_is_a_success(tmp_path: Path) -> None:
+    assert replayed(tmp_path) == (0, [1, 2, 3, 4])
 
 
 def test_nobody_claims_that_a_trap_arrived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,19 +27,25 @@ class Match:
     evidence: Evidence
 
 
+Parts = dict[str, tuple[tuple[Sample, ...], dict[str, list[Sample]]]]
+"""Samples by metric name, by the collector they come from; most are the same from one snapshot to the next."""
+
+
 class SampleIndex:
     """A snapshot's samples by metric name, and each metric's collector."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._samples: dict[str, list[Sample]] = {}
-        for sample in snapshot.samples():
-            self._samples.setdefault(sample.metric.name + sample.suffix, []).append(sample)
+    def __init__(self, snapshot: Snapshot, former: Parts | None = None) -> None:
+        """Index a snapshot, with what of the ``former`` one's parts still holds."""
+        self.parts: Parts = {}
+        for name, samples in (*((name, each.samples) for name, each in snapshot.readings.items()), ("", snapshot.own)):
+            known = None if former is None else former.get(name)
+            self.parts[name] = known if known is not None and known[0] is samples else (samples, _by_metric(samples))
         self._owner = {metric.name: reading for reading in snapshot.readings.values() for metric in reading.metrics}
         self._complete = bool(snapshot.own) and all(reading.rounds for reading in snapshot.readings.values())
 
     def samples(self, metric: str) -> Sequence[Sample]:
         """Return a metric's samples; none where it is unknown now."""
-        return self._samples.get(metric, ())
+        return [sample for _, samples in self.parts.values() for sample in samples.get(metric, ())]
 
     def looked_at(self, rule: AlertRule) -> bool:
         """Whether this process has looked at what a rule is about; the daemon's own metrics count on all collectors."""
@@ -76,6 +82,13 @@ class SampleIndex:
             for sample in self.samples(above)
             if (divisor := divisors.get(labels := _labels(sample)))
         }
+
+
+def _by_metric(samples: tuple[Sample, ...]) -> dict[str, list[Sample]]:
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.metric.name + sample.suffix, []).append(sample)
+    return found
 
 
 def _labels(sample: Sample) -> Labels:

@@ -11,11 +11,11 @@ verdict.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from zcs_exporter.alerting.alarm import Alarm, Change, SeverityState, Transition, alarm_key
-from zcs_exporter.alerting.conditions import Match, SampleIndex
+from zcs_exporter.alerting.alarm import Alarm, Change, Labels, SeverityState, Transition, alarm_key
+from zcs_exporter.alerting.conditions import Match, Parts, SampleIndex
 from zcs_exporter.alerting.model import AlertRule, Policy, Severity
-from zcs_exporter.contract import Clock
-from zcs_exporter.snapshot import Snapshot
+from zcs_exporter.contract import Clock, Sample
+from zcs_exporter.snapshot import Reading, Snapshot
 
 MAINTENANCE = "zcs_maintenance"
 """The metric that is 1 while a maintenance holds alarms."""
@@ -29,6 +29,10 @@ FLAPPING_AFTER = 6
 
 FLAPPING_WINDOW = 600.0
 """Seconds in which changes are counted; an alarm is calm when as long has passed without one."""
+
+
+Judged = tuple[Mapping[Severity, float], Sequence[tuple[Sample, ...]], Mapping[Labels, Match]]
+"""Thresholds, samples by collector, and what of them met a rule."""
 
 
 class SteadyClock:
@@ -61,6 +65,8 @@ class Evaluator:
         self._by_name = {rule.name: rule for rule in rules}
         self._steady = steady
         self._changed: set[str] = set()
+        self._parts: Parts = {}
+        self._seen: dict[str, Judged] = {}
         now = steady()
         self.alarms = {alarm.key: alarm for alarm in saved if alarm.alert in self._by_name}
         for alarm in self.alarms.values():
@@ -76,6 +82,11 @@ class Evaluator:
         raised = (alarm for alarm in self.alarms.values() if alarm.raised)
         return sorted(raised, key=lambda alarm: (-alarm.severity, alarm.since, alarm.key))
 
+    @property
+    def hidden(self) -> int:
+        """How much was true at the very first start, and still is, that is no alarm yet; as one it is not raised."""
+        return sum(alarm.baseline and not alarm.raised for alarm in self.alarms.values())
+
     def changes(self) -> dict[str, dict[str, Any] | None]:
         """Return the alarms that changed since the last call in JSON form, None for one that is gone."""
         changed, self._changed = self._changed, set()
@@ -84,7 +95,8 @@ class Evaluator:
     def evaluate(self, snapshot: Snapshot, policies: Mapping[str, Policy]) -> list[Transition]:
         """Bring every alarm up to date and return what people must be told, in order."""
         now = self._steady()
-        index = SampleIndex(snapshot)
+        index = SampleIndex(snapshot, self._parts)
+        self._parts = index.parts
         maintenance = any(sample.value == 1 for sample in index.samples(MAINTENANCE))
         by_rule: dict[str, list[Alarm]] = {}
         for alarm in self.alarms.values():
@@ -94,6 +106,8 @@ class Evaluator:
             known = by_rule.get(rule.name, [])
             policy = policies[rule.name]
             owners = index.owners(rule)
+            if not known and self._unmet(rule, owners, policy):
+                continue
             if not policy.thresholds:
                 transitions += [told for alarm in known if (told := self._forget(alarm, "switched off"))]
             elif not index.watched(rule):
@@ -103,7 +117,7 @@ class Evaluator:
             elif index.looked_at(rule) and not any(reading.failure for reading in owners):
                 held = maintenance and rule.held_by is not None
                 settled = all(reading.log_fed or reading.rounds > 1 for reading in owners)
-                seen = {} if held else index.matches(rule, policy.thresholds)
+                seen = {} if held else self._matches(index, rule, owners, policy)
                 alarms = self._admit(rule, seen, known, now)
                 for alarm, match in alarms:
                     if not (held and alarm.raised):
@@ -123,6 +137,23 @@ class Evaluator:
             alarm.baseline = True
             self._changed.add(alarm.key)
         return found
+
+    def _matches(
+        self, index: SampleIndex, rule: AlertRule, owners: Sequence[Reading], policy: Policy
+    ) -> Mapping[Labels, Match]:
+        """Return what meets a rule now: the same as before where nobody has measured anew."""
+        if len(owners) < len(rule.metrics):
+            return index.matches(rule, policy.thresholds)  # the daemon's own metrics are new ones each time
+        kept = self._seen.get(rule.name)
+        if kept is None or not _holds(kept, owners, policy):
+            sources = [reading.samples for reading in owners]
+            kept = self._seen[rule.name] = (policy.thresholds, sources, index.matches(rule, policy.thresholds))
+        return kept[2]
+
+    def _unmet(self, rule: AlertRule, owners: Sequence[Reading], policy: Policy) -> bool:
+        """Return whether nothing met a rule when it was last looked at, and nobody has measured anew since."""
+        kept = self._seen.get(rule.name)
+        return kept is not None and not kept[2] and _holds(kept, owners, policy)
 
     def _admit(
         self, rule: AlertRule, seen: Mapping[Any, Match], known: Sequence[Alarm], now: float
@@ -222,6 +253,15 @@ class Evaluator:
         del self.alarms[alarm.key]
         self._changed.add(alarm.key)
         return Transition(Change.CLEARED, self.rule(alarm), alarm, Severity.OK, why) if alarm.raised else None
+
+
+def _holds(judged: Judged, owners: Sequence[Reading], policy: Policy) -> bool:
+    thresholds, sources, _ = judged
+    return (
+        thresholds is policy.thresholds
+        and len(sources) == len(owners)
+        and all(samples is reading.samples for samples, reading in zip(sources, owners, strict=True))
+    )
 
 
 def _names(alarm: Alarm) -> frozenset[str]:

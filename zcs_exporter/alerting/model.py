@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from pathlib import Path as Directory
 from typing import Annotated, Literal
 
@@ -188,14 +189,14 @@ class AlertRule(_Described):
                 raise ValueError(f"an example fires {example.fires}, which has no threshold")
         return self
 
-    @property
+    @cached_property
     def conditions(self) -> tuple[Condition, ...]:
         """All conditions; the first carries the thresholds that a site may change."""
         if self.all_of is not None:
             return self.all_of
         return (Condition(value=self.value, ratio=self.ratio, above=self.above, below=self.below),)
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """The metrics it reads, each once."""
         return tuple(dict.fromkeys(name for condition in self.conditions for name in condition.metrics))

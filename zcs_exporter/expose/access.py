@@ -15,12 +15,12 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from aiohttp import web
+from functools import lru_cache
 
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import ConfigError, WebConfig
 from zcs_exporter.contract import Clock
+from zcs_exporter.expose.server_side import web
 from zcs_exporter.expose.web_config import WebSettings
 
 COOKIE_LIFE = 7 * 86400
@@ -52,11 +52,13 @@ class Peer:
     """The other end of a connection.
 
     Attributes:
-        private: Nobody in between can read: TLS, or this very host.
+        here: It is on this very host.
+        private: Nobody in between can read: TLS, or loopback.
         certificate: It proved by a certificate who it is.
     """
 
     address: IpAddress | None
+    here: bool
     private: bool
     certificate: bool
 
@@ -176,15 +178,21 @@ class Access:
             and bool(tls.getpeercert())
         )
         loopback = address is not None and address.is_loopback
-        return Peer(address, private=tls is not None or loopback, certificate=verified)
+        # Whoever connects to an address of this host from it has the same one at both ends.
+        here = loopback or (address is not None and address == self._own_end(transport))
+        return Peer(address, here, private=tls is not None or loopback, certificate=verified)
 
-    def admit(self, request: web.BaseRequest, peer: Peer, hostname: str) -> None:
+    def admit(self, request: web.BaseRequest, peer: Peer, hostname: str, *, must_log_in: bool) -> None:
         """Let a request pass that comes from where it may, and was meant for this host.
+
+        Whoever asks from this very host for what needs a login may come as far as that, in any network: the commands
+        do, with the token. What is open to all is not open to him, since he may have been made to ask.
 
         Raises:
             Refusal: It does not.
         """
-        if self._allow and (peer.address is None or not any(peer.address in network for network in self._allow)):
+        allowed = not self._allow or (peer.address is not None and any(peer.address in each for each in self._allow))
+        if not allowed and not (must_log_in and peer.here):
             raise Refusal(403, "This address is not in one of the networks under web.allow.")
         for name in map(str.lower, request.headers):
             if name in _FORWARDING or name.startswith(_FORWARDING_PREFIX):
@@ -205,8 +213,11 @@ class Access:
         if address is None:
             full = hostname.lower().rstrip(".")
             return name.rstrip(".") in self._own_names | {full, full.partition(".")[0]} - {""}
-        here = transport.get_extra_info("sockname") if transport is not None else None
-        return address.is_loopback or address in (self._listen, _parse_address(here[0]) if here else None)
+        return address.is_loopback or address in (self._listen, self._own_end(transport))
+
+    def _own_end(self, transport: asyncio.BaseTransport | None) -> IpAddress | None:
+        name = transport.get_extra_info("sockname") if transport is not None else None
+        return _parse_address(name[0]) if name else None
 
     async def logged_in(self, request: web.BaseRequest, peer: Peer) -> bool:
         """Whether the request comes from somebody who may see everything.
@@ -269,6 +280,7 @@ def _host_of(value: str) -> str:
     return value.rpartition(":")[0] if value.count(":") == 1 else value
 
 
+@lru_cache(64)  # a scraper has the same ones each time, and reading them is a quarter of the work on its request
 def _parse_address(text: str) -> IpAddress | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

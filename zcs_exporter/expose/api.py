@@ -23,15 +23,17 @@ CONTENT_TYPE = "application/json; charset=utf-8"
 
 
 def alerts_json(
-    host: str, at: float, alarms: Sequence[tuple[AlertRule, Alarm]], visible: AbstractSet[EvidenceKind]
+    host: str, at: float, alarms: Sequence[tuple[AlertRule, Alarm]], visible: AbstractSet[EvidenceKind], *, now: float
 ) -> bytes:
     """Return the alarms that stand, worst first.
 
-    ``{"host", "at", "alerts": [{"alert", "id", "family", "labels", "alarm_id", "severity", "urgency", "since",
+    ``now`` is when it was asked for by the daemon's clock, ``at`` when the snapshot was made that they come from.
+
+    ``{"host", "at", "now", "alerts": [{"alert", "id", "family", "labels", "alarm_id", "severity", "urgency", "since",
     "count", "value", "value_text", "threshold", "threshold_text", "unit", "summary", "meaning", "action",
     "evidence": [{"kind", "value", "count"}], "evidence_hidden"}]}``
     """
-    return _encode({"host": host, "at": at, "alerts": [_alarm(*pair, host, visible) for pair in alarms]})
+    return _encode({"host": host, "at": at, "now": now, "alerts": [_alarm(*pair, host, visible) for pair in alarms]})
 
 
 def snapshot_json(
@@ -44,10 +46,15 @@ def snapshot_json(
 ) -> bytes:
     """Return everything that is known now.
 
-    ``{"host", "version", "generation", "at", "ready", "collectors": [{"name", "present", "absent_because",
-    "rounds", "collected_at", "duration", "failure": {"reason", "message", "remedy", "since"}, "errors",
-    "shortfalls": [{"reason", "message", "remedy"}], "dropped", "samples": [{"name", "type", "labels", "value",
-    "evidence", "evidence_hidden"}]}], "own": [sample], "logs": [{"path", "reason", "message", "remedy"}]}``
+    ``{"host", "version", "generation", "at", "ready", "collectors": [{"name", "outcome", "metrics": [name],
+    "present", "absent_because", "rounds", "collected_at", "duration", "failure": {"reason", "message", "remedy",
+    "since"}, "errors", "shortfalls": [{"reason", "message", "remedy"}], "dropped", "samples": [{"name", "type",
+    "labels", "value", "evidence", "evidence_hidden"}]}], "own": [sample], "logs": [{"path", "reason", "message",
+    "remedy"}]}``
+
+    A collector's ``outcome`` is how its last round ended: ``good``, ``failed``, ``absent`` where its subject is not on
+    this host, or null before the first. ``metrics`` are those that it may publish, whether it does now or not; one
+    that ends in ``*`` stands for all that begin so.
     """
     return _encode(
         {
@@ -93,6 +100,8 @@ def _reading(reading: Reading, visible: AbstractSet[EvidenceKind]) -> dict[str, 
     failure = reading.failure
     return {
         "name": reading.collector,
+        "outcome": _outcome(reading),
+        "metrics": [metric.name + "*" * metric.prefix_only for metric in reading.metrics],
         "present": reading.present,
         "absent_because": reading.absent_because or None,
         "rounds": reading.rounds,
@@ -113,6 +122,12 @@ def _reading(reading: Reading, visible: AbstractSet[EvidenceKind]) -> dict[str, 
         "dropped": dict(reading.dropped),
         "samples": [_sample(sample, visible) for sample in reading.samples],
     }
+
+
+def _outcome(reading: Reading) -> str | None:
+    if reading.failure is not None:
+        return "failed"
+    return {True: "good", False: "absent", None: None}[reading.present]
 
 
 def _sample(sample: Sample, visible: AbstractSet[EvidenceKind]) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from zcs_exporter.expose.server_side import web
 
 MOST = 200
 """Connections that may be open; one more ends the one that has been quiet longest."""
@@ -26,21 +25,21 @@ class Connections:
 
     def __init__(self, server: web.Server) -> None:
         self._server = server
-        self._busy: set[RequestHandler] = set()
-        self._quiet: dict[RequestHandler, tuple[float, float]] = {}
+        self._busy: set[web.RequestHandler] = set()
+        self._quiet: dict[web.RequestHandler, tuple[float, float]] = {}
 
-    def protocol(self) -> RequestHandler:
+    def protocol(self) -> web.RequestHandler:
         """Return the protocol for a new connection."""
         if len(self._server.connections) >= MOST:
             self._drop_quietest()
         return self._server()
 
-    def begin(self, connection: RequestHandler) -> None:
+    def begin(self, connection: web.RequestHandler) -> None:
         """Note that a request is being answered."""
         self._quiet.pop(connection, None)
         self._busy.add(connection)
 
-    def end(self, connection: RequestHandler, now: float) -> None:
+    def end(self, connection: web.RequestHandler, now: float) -> None:
         """Note that the answer is on its way."""
         self._busy.discard(connection)
         self._quiet[connection] = (now, IDLE_PATIENCE)
@@ -74,11 +73,11 @@ class Connections:
             _abort(min(quiet, key=lambda connection: self._quiet.get(connection, newest)))
 
 
-def _is_unread(connection: RequestHandler) -> bool:
+def _is_unread(connection: web.RequestHandler) -> bool:
     transport = connection.transport
     return isinstance(transport, asyncio.WriteTransport) and transport.get_write_buffer_size() > 0
 
 
-def _abort(connection: RequestHandler) -> None:
+def _abort(connection: web.RequestHandler) -> None:
     if isinstance(connection.transport, asyncio.WriteTransport):
         connection.transport.abort()

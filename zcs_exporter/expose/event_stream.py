@@ -14,13 +14,12 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from zcs_exporter.contract import EvidenceKind
 from zcs_exporter.events.entry import Entry
 from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.access import Refusal
 from zcs_exporter.expose.connections import READ_PATIENCE
+from zcs_exporter.expose.server_side import web
 
 log = logging.getLogger(__name__)
 

@@ -11,19 +11,17 @@ import logging
 import socket
 from collections.abc import Callable
 
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import ConfigError, PrivacyConfig, WebConfig
 from zcs_exporter.contract import Clock, CollectError, EvidenceKind
 from zcs_exporter.expose import api
-from zcs_exporter.expose.access import COOKIE_LIFE, Access, Peer, Refusal, check_exposure, is_cross_site
+from zcs_exporter.expose.access import COOKIE_LIFE, Access, Refusal, check_exposure, is_cross_site
 from zcs_exporter.expose.connections import IDLE_PATIENCE, Connections
 from zcs_exporter.expose.event_stream import CONTENT_TYPE as EVENT_STREAM
 from zcs_exporter.expose.event_stream import EventStream, EventStreams, read_wish
 from zcs_exporter.expose.latest_events import LOOKED_AT
 from zcs_exporter.expose.prometheus import GZIP_LEVEL, Exposition, negotiate
+from zcs_exporter.expose.server_side import Handler, Middleware, web
 from zcs_exporter.expose.status_page import (
     Scene,
     content_security_policy,
@@ -226,13 +224,14 @@ class WebServer:
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = self._access.peer(request.transport)
         try:
-            self._access.admit(request, peer, self._view.hostname)
+            must_log_in = request.path not in _OPEN or self._access.has_users
+            self._access.admit(request, peer, self._view.hostname, must_log_in=must_log_in)
             if self._requests >= MOST_REQUESTS:
                 raise Refusal(503, "Too many requests are under way; try again in a few seconds.")
             self._requests += 1
             try:
                 async with asyncio.timeout(RELOAD_PATIENCE if request.path == "/-/reload" else PATIENCE):
-                    if not await self._may_pass(request, peer):
+                    if must_log_in and request.path != "/login" and not await self._access.logged_in(request, peer):
                         return self._ask_to_log_in(request)
                     return await handler(request)
             finally:
@@ -253,11 +252,6 @@ class WebServer:
             # The path alone: a query may hold the token.
             log.exception("web: bug while answering %s %s", request.method, request.path)
             return _text("500 Internal Server Error; the daemon's log says more.", 500)
-
-    async def _may_pass(self, request: web.Request, peer: Peer) -> bool:
-        if request.path == "/login" or (request.path in _OPEN and not self._access.has_users):
-            return True
-        return await self._access.logged_in(request, peer)
 
     def _ask_to_log_in(self, request: web.Request) -> web.Response:
         if request.path == "/":
@@ -309,8 +303,8 @@ class WebServer:
         return _text("\n".join(faults), 500) if faults else _text("reloaded")
 
     async def _alerts(self, request: web.Request) -> web.Response:
-        view = self._view
-        body = api.alerts_json(view.hostname, view.snapshot().at, view.alarms(), self._visible(request))
+        view, visible, now = self._view, self._visible(request), self._clock.wall()
+        body = api.alerts_json(view.hostname, view.snapshot().at, view.alarms(), visible, now=now)
         return web.Response(body=body, headers={"Content-Type": api.CONTENT_TYPE})
 
     async def _snapshot(self, request: web.Request) -> web.Response:

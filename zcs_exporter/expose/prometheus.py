@@ -5,7 +5,7 @@ Written here because it is twenty times faster than ``prometheus_client.generate
 """
 
 import gzip
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from zcs_exporter.contract import Kind, Metric, Sample
@@ -28,14 +28,29 @@ def negotiate(accept: str) -> Format:
     return Format.OPENMETRICS if "application/openmetrics-text" in accept else Format.TEXT
 
 
+_INTEGERS = 1e15
+"""Up to here a whole number is written without a fraction or exponent."""
+
+
+class _Word(str):
+    """A text that stands for a number."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+_INFINITE: Mapping[float, float | _Word] = {float("inf"): _Word("+Inf"), float("-inf"): _Word("-Inf")}
+
+
 class Exposition:
     """Renders each snapshot at most once per format and keeps the bytes.
 
-    A collector's part is rendered anew only when its samples are new ones.
+    A collector's part is rendered anew only when its samples are new ones, and then only their values
+    unless there are other series than before.
     """
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[Format, str], tuple[tuple[Sample, ...], bytes]] = {}
+        self._parts: dict[tuple[Format, str], tuple[tuple[Sample, ...], _Shape, bytes]] = {}
         self._pages: dict[tuple[Format, bool], bytes] = {}
         self._of: Snapshot | None = None
 
@@ -61,21 +76,62 @@ class Exposition:
 
     def _part(self, form: Format, name: str, samples: tuple[Sample, ...]) -> bytes:
         kept = self._parts.get((form, name))
-        if kept is None or kept[0] is not samples:
-            kept = self._parts[form, name] = (samples, render(samples, form))
-        return kept[1]
+        if kept is not None and kept[0] is samples:
+            return kept[2]
+        shape = kept[1] if kept is not None and kept[1].fits(samples) else _Shape(samples, form)
+        text = shape.render(samples)
+        self._parts[form, name] = (samples, shape, text)
+        return text
 
 
-def render(samples: Iterable[Sample], form: Format) -> bytes:
+def render(samples: Sequence[Sample], form: Format) -> bytes:
     """Return samples grouped by family, in order of first appearance."""
-    families: dict[str, list[Sample]] = {}
-    for sample in samples:
-        families.setdefault(sample.metric.name, []).append(sample)
-    lines: list[str] = []
-    for name, members in families.items():
-        lines.append(_header(members[0].metric, form))
-        lines += [f"{_series(name, sample)} {_number(sample.value)}\n" for sample in members]
-    return "".join(lines).encode("utf-8", "replace")
+    return _Shape(samples, form).render(samples)
+
+
+class _Shape:
+    """The text about certain series without their values.
+
+    From one round to the next a collector's series rarely change, and filling in values takes a tenth of the time
+    that names and labels do.
+    """
+
+    def __init__(self, samples: Sequence[Sample], form: Format) -> None:
+        self._metrics = [sample.metric for sample in samples]
+        self._labels = [sample.labels for sample in samples]
+        self._suffixes = [sample.suffix for sample in samples]
+        self._bounds = [sample.bound for sample in samples]
+        families: dict[str, list[int]] = {}
+        for place, metric in enumerate(self._metrics):
+            families.setdefault(metric.name, []).append(place)
+        lines: list[str] = []
+        for name, places in families.items():
+            lines.append(_header(self._metrics[places[0]], form).replace("%", "%%"))
+            lines += [f"{_series(name, samples[place]).replace('%', '%%')} %r\n" for place in places]
+        self._template = "".join(lines).encode("utf-8", "replace")
+        order = [place for places in families.values() for place in places]
+        self._order = None if order == list(range(len(order))) else order
+
+    def fits(self, samples: Sequence[Sample]) -> bool:
+        """Whether samples are of the same series in the same order."""
+        return (
+            [sample.labels for sample in samples] == self._labels
+            and [sample.metric for sample in samples] == self._metrics
+            and [sample.suffix for sample in samples] == self._suffixes
+            and [sample.bound for sample in samples] == self._bounds
+        )
+
+    def render(self, samples: Sequence[Sample]) -> bytes:
+        """Return the text with the values of samples that fit."""
+        values = [sample.value for sample in samples]
+        if self._order is not None:
+            values = [values[place] for place in self._order]
+        numbers: list[float | _Word] = [
+            int(value) if value.is_integer() and -_INTEGERS < value < _INTEGERS else value for value in values
+        ]
+        if not _INFINITE.keys().isdisjoint(values):
+            numbers = [_INFINITE.get(number, number) if isinstance(number, float) else number for number in numbers]
+        return self._template % tuple(numbers)
 
 
 def _header(metric: Metric, form: Format) -> str:
@@ -99,9 +155,3 @@ def _escape(value: str) -> str:
     if '"' in value or "\\" in value or "\n" in value:
         return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return value
-
-
-def _number(value: float) -> str:
-    if value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return {float("inf"): "+Inf", float("-inf"): "-Inf"}.get(value) or repr(value)

@@ -234,6 +234,29 @@ def test_only_root_and_the_owner_of_the_process_are_believed(
     assert len(opened(host, uid=1000)) == found
 
 
+def test_counters_that_a_jvm_adds_between_two_readings_are_seen(host: FakeHost) -> None:
+    whole = parse_hsperfdata(SERIAL)
+    last = max(whole.layout.numbers, key=lambda name: whole.layout.numbers[name])
+    used, count = struct.unpack_from("<i", SERIAL, 8)[0], struct.unpack_from("<i", SERIAL, 28)[0]
+    at = 32
+    for _ in range(count - 1):
+        at += struct.unpack_from("<i", SERIAL, at)[0]
+    before = bytearray(SERIAL)
+    struct.pack_into("<i", before, 8, at)
+    struct.pack_into("<i", before, 28, count - 1)
+    before[at:used] = bytes(used - at)
+    path = host.write("/tmp/hsperfdata_root/4711", bytes(before))
+    file = next(open_perf_files(host, PID, os.geteuid()))
+
+    assert file.read().number(last) is None
+    with path.open("r+b") as writing:
+        writing.write(SERIAL)
+
+    assert file.read().number(last) == whole.number(last) is not None
+    assert all(file.read().number(name) == whole.number(name) for name in whole.names)
+    file.close()
+
+
 def test_a_deleted_file_is_read_on(host: FakeHost) -> None:
     path = host.write("/tmp/hsperfdata_root/4711", SERIAL)
     file = next(open_perf_files(host, PID, os.geteuid()))

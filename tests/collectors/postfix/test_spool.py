@@ -14,12 +14,32 @@ from hypothesis import strategies as st
 from queue_writer import put, queue_file, record
 
 from collectors.formats.queue_file import Envelope, parse_queue_file
-from collectors.postfix.spool import QUEUES, Names, QueueState, Spool
+from collectors.postfix.index import Index
+from collectors.postfix.known import Names
+from collectors.postfix.spool import QUEUES, QueueState, Spool
 from zcs_exporter.contract import GRANT, Clock, CollectError, Reason
+from zcs_exporter.inotify import Changes, DirectoryWatch
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "postfix"
 SPOOL = "/opt/zimbra/data/postfix/spool"
 ENDS = (5, 15, 60, 240, 720, 1440, 4320)
+
+
+class MoodyWatch(DirectoryWatch):
+    """The kernel, which now and then has no watch left or loses what happened."""
+
+    def __init__(self, moods: list[str]) -> None:
+        super().__init__()
+        self.moods = moods
+
+    def add(self, path: str) -> int:
+        if "refuses" in self.moods[:1]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return super().add(path)
+
+    def changes(self) -> Changes:
+        told = super().changes()
+        return Changes(lost=True) if self.moods and self.moods.pop(0) == "loses" else told
 
 
 class SpyHost(FakeHost):
@@ -27,6 +47,7 @@ class SpyHost(FakeHost):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
+        self.moods: list[str] = []
         self.opened: list[str] = []
         self.listed: list[str] = []
         self.refused: dict[str, int] = {}
@@ -40,6 +61,9 @@ class SpyHost(FakeHost):
     def scandir(self, path: str):
         self.listed.append(path)
         return super().scandir(path)
+
+    def watch_directories(self) -> DirectoryWatch:
+        return MoodyWatch(self.moods)
 
 
 class Bench:
@@ -433,6 +457,193 @@ def test_counts_come_before_the_first_walk_is_over_and_nothing_is_read_twice(ben
     assert bench.look()["deferred"].bytes == 300
 
 
+# What the kernel tells
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Bench:
+    """A spool with twenty deferred messages in four directories that are watched since the second look."""
+    bench = Bench(tmp_path, watch_from=5)
+    for number in range(20):
+        bench.put(f"deferred/{number % 4}/A{number:09X}", queue_file(size=10))
+    bench.settle()
+    bench.look()
+    bench.look()
+    assert bench.host.listed == [f"{SPOOL}/deferred/{number}" for number in range(4)]
+    return bench
+
+
+def test_a_large_directory_is_not_listed_when_it_changes(watched: Bench) -> None:
+    os.rename(f"{watched.base}/deferred/1/A000000001", f"{watched.base}/active/A000000001")
+    os.unlink(f"{watched.base}/deferred/2/A000000002")
+    watched.put("deferred/3/B000000003", queue_file(size=5))
+
+    states = watched.look()
+
+    assert seen(states) == naive_walk(watched.base, watched.wall)
+    assert (states["deferred"].messages, states["deferred"].bytes, states["active"].messages) == (19, 185, 1)
+    assert watched.host.listed == [f"{SPOOL}/active"]
+    assert len(watched.host.opened) == 2
+
+
+def test_a_message_that_is_back_after_a_delivery_attempt_is_read_again_and_is_not_new(watched: Bench) -> None:
+    now = int(time.time())
+    place = watched.put("deferred/1/A00000000C", queue_file(arrival=now, sender="alice@example.com"))
+    watched.look()
+    watched.spool.take_newly_deferred()
+    os.rename(place, f"{watched.base}/active/A00000000C")
+    Path(f"{watched.base}/active/A00000000C").write_bytes(queue_file(arrival=now, recipients=("x@example.org",)))
+    os.rename(f"{watched.base}/active/A00000000C", place)
+
+    state = watched.look()["deferred"]
+
+    assert ("example.org", 1) in state.top.destination_domains
+    assert watched.spool.take_newly_deferred() == {}
+
+
+def test_a_name_that_came_and_went_or_is_no_message_changes_nothing(watched: Bench) -> None:
+    before = watched.look()
+    for name in ("C000000001", "README", "C000000002", "Ü"):
+        os.unlink(watched.put(f"deferred/1/{name}"))
+    os.mkfifo(f"{watched.base}/deferred/1/C000000003")
+    watched.put("deferred/1/notes")
+
+    assert watched.look() == before
+
+
+def test_a_directory_made_in_a_watched_one_is_found_and_one_removed_is_forgotten(watched: Bench) -> None:
+    watched.put("deferred/1/A/1A00000000")
+    assert watched.look()["deferred"].messages == 21
+    os.unlink(f"{watched.base}/deferred/1/A/1A00000000")
+    os.rmdir(f"{watched.base}/deferred/1/A")
+    watched.put("deferred/1/A", b"no directory any more")
+
+    assert watched.look()["deferred"].messages == 20
+
+
+def test_a_watched_directory_that_is_replaced_or_moved_away_with_the_spool_is_listed(watched: Bench) -> None:
+    os.rename(f"{watched.base}/deferred/1", f"{watched.base}/moved")
+    watched.put("deferred/1/D000000001")
+    assert seen(watched.look()) == naive_walk(watched.base, watched.wall)
+    os.unlink(f"{watched.base}/moved/A000000001")  # of which the kernel would still tell
+    assert seen(watched.look()) == naive_walk(watched.base, watched.wall)
+
+    os.rename(watched.base, f"{watched.base}.old")
+    for queue in QUEUES:
+        os.makedirs(f"{watched.base}/{queue}")
+    assert watched.look()["deferred"].messages == 0
+    os.rename(watched.base, f"{watched.base}.new")
+    os.rename(f"{watched.base}.old", watched.base)
+    assert seen(watched.look()) == naive_walk(watched.base, watched.wall)
+
+
+def test_a_watched_directory_that_changed_unknown_to_the_kernel_is_listed(watched: Bench) -> None:
+    watched.put("deferred/1/D000000001")
+    watched.put("deferred/2/D000000002")
+    watched.host.moods[:] = ["tells"]
+    forget = watched.spool._watches._kernel
+    assert forget is not None
+    DirectoryWatch.changes(forget)  # as if another host had written to a network file system
+
+    assert watched.look()["deferred"].messages == 22
+    assert sorted(watched.host.listed) == [f"{SPOOL}/deferred/1", f"{SPOOL}/deferred/2"]
+
+
+def test_more_changes_than_the_kernel_keeps_lead_to_a_listing(watched: Bench) -> None:
+    kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    place = f"{watched.base}/deferred/1/"
+    for number in range(kept // 2 + 1):
+        Path(f"{place}E{number:09X}").touch(0o700)
+        os.unlink(f"{place}E{number:09X}")
+    watched.put("deferred/1/F000000001")
+
+    assert watched.look()["deferred"].messages == 21
+    assert f"{SPOOL}/deferred/1" in watched.host.listed
+
+
+def test_where_nothing_can_be_watched_a_changed_directory_is_listed_and_an_unchanged_one_is_not(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, watch_from=1)
+
+    def refuse() -> DirectoryWatch:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    bench.host.watch_directories = refuse  # type: ignore[method-assign]
+    bench.put("deferred/1/A000000001")
+    bench.look()
+    bench.settle()
+    bench.look()
+    bench.look()
+    assert bench.host.listed == []
+
+    bench.put("deferred/1/A000000002")
+    assert bench.look()["deferred"].messages == 2
+    assert bench.host.listed == [f"{SPOOL}/deferred/1"]
+
+
+def test_a_failed_look_at_one_watched_directory_loses_nothing_of_the_others(watched: Bench) -> None:
+    for number in range(4):
+        watched.put(f"deferred/{number}/D00000000{number}")
+    ask = watched.host.lstat
+
+    def refuse(path: str) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    watched.host.lstat = refuse  # type: ignore[method-assign]
+    with pytest.raises(CollectError, match="deferred/0: Input/output error"):
+        watched.look()
+    watched.host.lstat = ask  # type: ignore[method-assign]
+
+    assert seen(watched.look()) == naive_walk(watched.base, watched.wall)
+
+
+def test_each_watched_directory_is_listed_once_an_hour_one_at_a_look(watched: Bench) -> None:
+    watched.ticks += 3601
+
+    listed = []
+    for _ in range(6):
+        watched.look()
+        listed += watched.host.listed
+
+    assert listed == [f"{SPOOL}/deferred/{number}" for number in range(4)]
+
+
+def test_a_directory_that_has_become_small_is_watched_no_more(watched: Bench) -> None:
+    for number in range(20):
+        os.unlink(f"{watched.base}/deferred/{number % 4}/A{number:09X}")
+    watched.look()
+    watched.ticks += 3601
+    for _ in range(4):
+        watched.look()
+
+    assert len(watched.spool._watches) == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40))), st.integers(1, 3))
+def test_an_index_finds_what_a_dictionary_finds(steps: list[tuple[bool, int]], spread: int) -> None:
+    width = 4
+    names = bytearray()
+    known: list[bytes] = []
+    index = Index(names, width)
+    for add, number in steps:
+        name = b"%04d" % (number * spread)
+        if add and name not in known:
+            names += name
+            known.append(name)
+            index.appended()
+        elif not add and name in known:
+            slot = known.index(name)
+            index.drop(slot)
+            last = known.pop()
+            if slot < len(known):
+                known[slot] = last
+                names[slot * width : (slot + 1) * width] = last
+            del names[-width:]
+        for number in range(41):
+            name = b"%04d" % (number * spread)
+            assert index.find(name) == (known.index(name) if name in known else None)
+
+
 # The law: a look equals a full walk
 
 
@@ -527,12 +738,18 @@ class Writer:
                 continue
 
 
-@settings(max_examples=100, deadline=None)
-@given(seed=st.integers(0, 2**32), rounds=st.lists(st.integers(0, 25), min_size=1, max_size=8))
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    rounds=st.lists(st.integers(0, 25), min_size=1, max_size=8),
+    watch_from=st.sampled_from((0, 2, 500)),
+    moods=st.lists(st.sampled_from(("tells", "tells", "loses", "refuses"))),
+)
 def test_after_every_round_the_answer_is_that_of_a_full_walk(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, rounds: list[int]
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rounds: list[int], watch_from: int, moods: list[str]
 ) -> None:
-    bench = Bench(tmp_path_factory.mktemp("spool"))
+    bench = Bench(tmp_path_factory.mktemp("spool"), watch_from=watch_from)
+    bench.host.moods = moods
     writer = Writer(bench.base, seed)
     for changes in rounds:
         for _ in range(changes):

@@ -50,6 +50,8 @@ def test_the_snapshot_says_what_is_known_and_why_the_rest_is_not() -> None:
     }
     assert by_name["jvm"]["errors"] == {"permission": 3}
     assert by_name["jvm"]["collected_at"] is None
+    assert [each["outcome"] for each in data["collectors"]] == ["good", "failed", "absent", None]
+    assert by_name["auth"]["metrics"] == ["zcs_auth_window_failures_max"]
     assert (by_name["ldap"]["present"], by_name["ldap"]["absent_because"]) == (False, "no slapd")
     assert (by_name["zimbra"]["present"], by_name["zimbra"]["duration"]) == (None, None)
     assert data["logs"][0]["remedy"] == "start syslog"

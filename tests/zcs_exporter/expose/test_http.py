@@ -2,6 +2,7 @@ import asyncio
 import base64
 import contextlib
 import gzip
+import ipaddress
 import json
 import logging
 import socket
@@ -13,15 +14,18 @@ from pathlib import Path
 import aiohttp
 import bcrypt
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from fakes import ManualClock
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from web_parts import EVIDENCE, TOKEN, Certificates, FakeView, Running, local, reading
 
 from zcs_exporter.config import ConfigError, PrivacyConfig
 from zcs_exporter.contract import EvidenceKind, Grade, Record
+from zcs_exporter.expose.access import Access, Peer, Refusal
 from zcs_exporter.expose.connections import FIRST_PATIENCE, IDLE_PATIENCE
 from zcs_exporter.expose.connections import MOST as MOST_CONNECTIONS
 from zcs_exporter.expose.http import MOST_REQUESTS, WebServer
+from zcs_exporter.expose.web_config import WebSettings
 
 Serve = Callable[..., None]
 
@@ -180,6 +184,14 @@ def test_the_token_opens_everything(serve: Serve) -> None:
     serve(body)
 
 
+def test_the_alerts_say_what_time_it_is_here(serve: Serve, manual: ManualClock) -> None:
+    async def body(web: Running) -> None:
+        manual.advance(3600.0)
+        assert json.loads((await web.get("/api/v1/alerts", token=TOKEN)).text)["now"] == manual.clock.wall()
+
+    serve(body)
+
+
 def test_the_page_turns_the_token_into_a_cookie_that_expires(serve: Serve, manual: ManualClock) -> None:
     async def body(web: Running) -> None:
         answer = await web.get(f"/login?token={TOKEN}")
@@ -238,12 +250,53 @@ def test_a_flood_of_wrong_passwords_neither_stalls_a_known_one_nor_queues_up(ser
     serve(body, local(config_file=users(tmp_path)))
 
 
-def test_only_networks_on_the_list_are_answered_whatever_they_ask(serve: Serve) -> None:
-    async def body(web: Running) -> None:
-        for path in (*OPEN, *CLOSED, "/login"):
-            assert (await web.get(path, token=TOKEN)).status == 403
+ELSEWHERE = ("192.0.2.0/24", "2001:db8::/32")
 
-    serve(body, local(allow=("192.0.2.0/24", "2001:db8::/32")))
+
+def test_only_networks_on_the_list_are_answered_whatever_they_ask(manual: ManualClock) -> None:
+    access = Access(local(allow=ELSEWHERE), WebSettings(), TOKEN, manual.clock)
+    request = make_mocked_request("GET", "/", headers={"Host": "localhost"})
+
+    for address, refused in (("192.0.2.7", False), ("2001:db8::7", False), ("198.51.100.7", True), ("::7", True)):
+        peer = Peer(ipaddress.ip_address(address), here=False, private=True, certificate=True)
+        for must_log_in in (True, False):
+            with pytest.raises(Refusal, match=r"web\.allow") if refused else contextlib.nullcontext():
+                access.admit(request, peer, "", must_log_in=must_log_in)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
+def test_who_logs_in_on_this_host_needs_no_place_on_the_list(serve: Serve, listen: str) -> None:
+    async def body(web: Running) -> None:
+        for path in OPEN:
+            assert (await web.get(path, token=TOKEN)).status == 403
+        for path in CLOSED:
+            assert (await web.get(path)).status == 401
+            assert (await web.get(path, token=TOKEN)).status == (404 if path == "/no-such-place" else 200)
+        assert (await web.get(f"/login?token={TOKEN}")).status == 303
+
+    serve(body, local(listen, allow=ELSEWHERE))
+
+
+def test_where_there_are_users_the_metrics_too_are_for_who_logs_in_on_this_host(serve: Serve, tmp_path: Path) -> None:
+    async def body(web: Running) -> None:
+        assert (await web.get("/metrics")).status == 401
+        assert (await web.get("/metrics", token=TOKEN)).status == 200
+
+    serve(body, local(config_file=users(tmp_path), allow=ELSEWHERE))
+
+
+def test_this_host_is_known_by_its_other_addresses_too(manual: ManualClock) -> None:
+    access = Access(local(), WebSettings(), TOKEN, manual.clock)
+
+    def here(theirs: str, ours: str) -> tuple[bool, bool]:
+        transport = asyncio.Transport({"peername": (theirs, 41000), "sockname": (ours, 10741)})
+        peer = access.peer(transport)
+        return peer.here, peer.private
+
+    assert here("127.0.0.1", "127.0.0.1") == (True, True)
+    assert here("192.0.2.10", "192.0.2.10") == (True, False)
+    assert here("::ffff:192.0.2.10", "::ffff:192.0.2.10") == (True, False)
+    assert here("192.0.2.11", "192.0.2.10") == (False, False)
 
 
 def test_who_is_on_the_list_is_answered(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from zcs_exporter.contract import Histogram, Kind, Metric, Sample
-from zcs_exporter.expose.prometheus import Exposition, Format, negotiate, render
+from zcs_exporter.expose.prometheus import Exposition, Format, _Shape, negotiate, render
 from zcs_exporter.snapshot import Reading, Snapshot, vet
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -204,6 +205,37 @@ def test_new_samples_of_one_collector_are_seen_beside_the_old_ones_of_another() 
     assert values["mysql_up", ()] == 0
     assert ("mysql_global_status_threads_connected", ()) not in values
     assert values["jvm_gc_collection_seconds_count", (("gc", "young"), ("jvm", "mailboxd"))] == 3
+
+
+SERIES = st.sampled_from([*EXAMPLES, DISK.sample(1, mountpoint="/100%s %r %% full", fstype="xfs"), *delays()])
+ROUNDS = st.lists(st.lists(st.tuples(SERIES, st.floats(allow_nan=False)), max_size=8), min_size=2, max_size=5)
+
+
+@pytest.mark.parametrize("form", Format)
+@given(rounds=ROUNDS)
+@settings(max_examples=500, deadline=None)
+def test_whatever_came_before_a_page_is_that_of_its_own_samples(
+    form: Format, rounds: list[list[tuple[Sample, float]]]
+) -> None:
+    kept = Exposition()
+    for number, found in enumerate([*rounds, rounds[-1]]):
+        samples = vet(replace(sample, value=value) for sample, value in found).samples
+        latest = Snapshot(number, 0.0, {"all": Reading("all", (), samples=samples)})
+
+        page = kept.page(latest, form)
+
+        assert page == Exposition().page(latest, form)
+        assert page == whole(samples, form)
+
+
+def test_only_values_are_rendered_anew_while_the_series_stay_the_same() -> None:
+    shape = _Shape(EXAMPLES, Format.TEXT)
+
+    assert shape.fits([replace(sample, value=7.0) for sample in EXAMPLES])
+    assert not shape.fits(EXAMPLES[:-1])
+    assert not shape.fits([*EXAMPLES[1:], EXAMPLES[0]])
+    for change in ({"labels": ("/", "ext4")}, {"metric": LINES}, {"suffix": "_sum"}, {"bound": "0.5"}):
+        assert not shape.fits([replace(EXAMPLES[0], **change), *EXAMPLES[1:]])
 
 
 @pytest.mark.parametrize(

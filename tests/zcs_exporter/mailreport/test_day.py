@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from zcs_exporter.mailreport import page as mail_page
 from zcs_exporter.mailreport.day import KEPT_DAYS, DayBook
 from zcs_exporter.mailreport.rows import days_of
-from zcs_exporter.mailreport.top import NOMINAL_SIZE, TopTable
+from zcs_exporter.mailreport.top import NOMINAL_SIZE, TopTable, text_of
 from zcs_exporter.mailreport.view import MailDay, read_day
 
 NOON = int(datetime(2024, 3, 2, 12, tzinfo=UTC).timestamp())
@@ -187,6 +187,38 @@ def test_who_is_over_the_share_is_kept_and_what_may_be_missing_is_bounded(
         assert missed <= share
     assert table.distinct <= len(exact)
     assert table.names or table.distinct == len(exact)
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 12), max_size=9))), max_size=6),
+    st.integers(2, 6),
+)
+def test_what_is_told_of_changes_makes_the_same_table_again(
+    turns: list[list[tuple[bool, list[int]]]], capacity: int
+) -> None:
+    table, copy = TopTable(capacity), TopTable(capacity)
+    for turn in turns:
+        for at_once, numbers in turn:
+            names = [b"%d" % number for number in numbers]
+            if at_once:
+                table.add_all(names, [(1, 10)] * len(names))
+            else:
+                for name in names:
+                    table.add(name, 1, 10)
+            table.cut()
+        copy.load({text_of(name): tally and [*tally] for name, tally in table.take_changes().items()})
+        assert copy.tallies == table.tallies
+
+
+def test_names_that_come_and_go_while_nobody_asks_for_changes_leave_nothing_behind() -> None:
+    """A scan of old logs never asks."""
+    table = TopTable(10)
+    for number in range(10_000):
+        table.add(b"a%d" % number, 1)
+        table.add_all([b"b%d" % number, b"c%d" % number], [(1, 10)] * 2)
+        table.cut()
+
+    assert len(table.take_changes()) <= 10
 
 
 def test_a_hundred_thousand_senders_leave_bounded_rows_and_the_true_top() -> None:
