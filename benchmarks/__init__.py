@@ -1,0 +1,1 @@
+"""Measures zcs-exporter beside the programs whose work it takes over: ``python -m benchmarks``, as root."""
