@@ -7,7 +7,7 @@ filter hands a message back without the login.
 
 Source: directories and queue files below ZCS's queue_directory, ZCS's own main.cf.
 Privileges: CAP_DAC_READ_SEARCH; the queues belong to user postfix and mode 0700.
-Cost: one stat per directory, 1 us per entry of a small one that changed, 10 us per change of a large one, 30 us per file.
+Cost: one stat per directory, 1 us per entry of a small one that changed, 10 us per change in a large one, 30 us a file.
 """
 
 import contextlib
