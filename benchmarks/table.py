@@ -14,8 +14,9 @@ _HEAD = """\
 Written by `make bench`, which measures zcs-exporter beside the programs whose work it takes over: real ones from
 Debian, started on the same host (a Postfix, a MariaDB and two JVMs in ZCS's places) in the same run, each taken in
 turn. A ratio is formed inside each round; its median counts, and least and most of the rounds stand in brackets: where
-they are far apart the machine was busy with something else. `python -m benchmarks NAME...` measures anew only what is
-named, and `--full` adds the sizes that take minutes.
+they are far apart the machine was busy with something else. Each benchmark is a run of its own, and the table puts the
+latest of each together: compare within a row, not between rows. `python -m benchmarks NAME...` measures anew only what
+is named, and `--full` adds the sizes that take minutes.
 """
 
 
