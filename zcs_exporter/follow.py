@@ -19,7 +19,7 @@ from zcs_exporter.contract import (
 )
 from zcs_exporter.feeds import feeds_of
 from zcs_exporter.hostio import Host
-from zcs_exporter.logfile import Position
+from zcs_exporter.log_position import Position
 from zcs_exporter.sentry import Sentry
 from zcs_exporter.tail import LogTail
 

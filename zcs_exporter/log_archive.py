@@ -4,6 +4,9 @@ The content counts for more than the name: after a restart the file that was bei
 name the rotation gave it, compressed or not. Beside the log that is ``NAME.DATE``, ``NAME-DATE`` or ``NAME.NUMBER``;
 the tables below zmstat go to ``DATE/NAME.gz`` instead, where a second one of that day is put after the first, and
 where the first comes twice if its writer is killed between compressing and deleting it.
+
+Where the content does not tell, as of a file that was empty or had only a heading, what was read before tells, and
+the time: all that was written to later is new.
 """
 
 import gzip
@@ -13,10 +16,10 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import takewhile
 
 from zcs_exporter.hostio import Host
-from zcs_exporter.logfile import CompressedLogFile, LogFile, Position, digest
+from zcs_exporter.log_position import HEADING, Mark, Position
+from zcs_exporter.logfile import CompressedLogFile, LogFile
 
 _ALL = 1 << 62
 _CHUNK = 1 << 18
@@ -27,8 +30,7 @@ _DAYS_EARLIER = 2 * 86400
 # audit.log.2026-11-21  audit.log.2026-11-20.gz  zimbra.log-20261121  zimbra.log.1  zimbra.log.2.gz
 _SUFFIX = re.compile(r"(?:[.](\d{4}-\d\d-\d\d)|-(\d{8})|[.](\d{1,3}))([.]gz)?", re.ASCII)
 _FOLDER = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-# timestamp,command,exec_count,exec_ms_avg
-_HEADING = b"\ntimestamp,"
+_LINE_OF_HEADING = b"\n" + HEADING
 
 Candidate = tuple[str, type[LogFile]]
 """Where a file may be, and what opens it there."""
@@ -45,38 +47,40 @@ class ArchivedLogFile(CompressedLogFile):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor)
         self._found: tuple[str, int | None] = ("", None)
-        self._length = 0
+        self._length = _ALL
 
-    def start_of(self, position: Position) -> int | None:
-        """Return where the file of ``position`` begins, the last time if it is there twice; None if it is not."""
-        if self._found[0] != position.fingerprint:
-            self._found = (position.fingerprint, self._search(position))
-        return self._found[1]
+    def end_of(self, mark: Mark) -> int | None:
+        """Return where the content of ``mark`` ends in the last file in it that begins so; None where none does."""
+        if self._found[0] != mark.fingerprint:
+            self._found = (mark.fingerprint, self._search(mark))
+        begin = self._found[1]
+        return None if begin is None else begin + mark.size
 
-    def resume(self, position: Position) -> None:
-        """Continue where ``position`` says, be it one in the archive or in a file that is part of it."""
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing comes after ``offset``; known once something was looked for in it."""
+        return offset >= self._length
+
+    def may_hold(self, position: Position) -> bool:
+        """Return False: all its files begin with the same heading."""
+        return False
+
+    def is_file(self, position: Position) -> bool:
+        """Whether ``position`` is one in this very archive, not in a file that was put into it."""
         # The inode alone proves nothing: the archive may have that of a file deleted since.
-        within = self.identity == (position.device, position.inode) and self.has_content(position)
-        start = 0 if within else self.start_of(position) or 0
-        self.offset, self.skipping = start + position.offset, position.skipping
+        return self.identity == position.identity and self.begins_as(position.mark)
 
-    def go_on_after(self, position: Position, size: int) -> bool:
-        """Continue after the file of ``position``, which has ``size`` bytes; return whether there is more."""
-        self.offset, self.skipping = (self.start_of(position) or 0) + size, False
-        return self.offset < self._length
-
-    def _search(self, position: Position) -> int | None:
+    def _search(self, mark: Mark) -> int | None:
         self._rewind()
         found: int | None = None
         window, at = b"\n", -1
         while part := self._part():
             window += part
-            begins = window.find(_HEADING)
-            while 0 <= begins < len(window) - position.hashed:
-                if digest(window[begins + 1 : begins + 1 + position.hashed]) == position.fingerprint:
+            begins = window.find(_LINE_OF_HEADING)
+            while 0 <= begins < len(window) - mark.hashed:
+                if mark.begins(window[begins + 1 : begins + 1 + mark.hashed]):
                     found = at + begins + 1
-                begins = window.find(_HEADING, begins + 1)
-            kept = begins if begins >= 0 else max(0, len(window) - len(_HEADING))
+                begins = window.find(_LINE_OF_HEADING, begins + 1)
+            kept = begins if begins >= 0 else max(0, len(window) - len(_LINE_OF_HEADING))
             window, at = window[kept:], at + kept
         self._length = at + len(window)
         self._rewind()
@@ -98,68 +102,70 @@ def unread_files(host: Host, path: str, position: Position, live: LogFile) -> li
         position: How far it was read.
         live: The file that has this name now, positioned at its start; always the last of the answer.
     """
-    if live.is_file(position):
+    if position.distinct and live.is_file(position):
         live.resume(position)
         return [live]
-    older = older_files(host, path, position.modified, but=live)
-    keep = _from(position, older)
-    if not keep and live.seems_moved_or_cut(position):
-        live.resume(position)
-    elif not keep:
-        if position.hashed:
-            logger.warning("%s: the file read before is gone, and what was written to it since", path)
-        keep = [file for file in older if file.modified > position.modified]
-    return [*_keep(keep, older), live]
-
-
-def files_between(host: Host, path: str, last: LogFile, live: LogFile) -> list[LogFile]:
-    """Return the files that had the name ``path`` after ``last`` and before ``live``, oldest first.
-
-    There are some only where nobody looked for a while, as when the machine was suspended.
-    """
-    older = older_files(host, path, last.modified, but=live)
-    position = last.position()
-    found = _from(position, older)
-    if not found:
-        newer = [file for file in older if file.modified > last.modified and file.identity != last.identity]
-        return _keep(newer, older)
-    if isinstance(found[0], ArchivedLogFile) and found[0].go_on_after(position, last.size):
-        return _keep(found, older)
-    return _keep(found[1:], older)
-
-
-def copied_away(host: Host, path: str, position: Position, live: LogFile) -> list[LogFile]:
-    """Return the copies of a log that was truncated after it was read up to ``position``, oldest first.
-
-    Args:
-        host: Where the log is.
-        path: Its name.
-        position: How far it was read before.
-        live: The truncated file, restarted; by now it may have been renamed and compressed itself.
-    """
     older = older_files(host, path, position.modified)
-    now = live.position()
-
-    def is_earlier(file: LogFile) -> bool:
-        # An empty one may be the truncated file itself, compressed.
-        return file.size > 0 and file.identity != live.identity and not file.has_content(now)
-
-    copies = list(takewhile(is_earlier, _from(position, older)))
+    others = [file for file in older if file.identity != live.identity and not _is_copy(file, live)]
+    found = _from(position, others) if position.distinct else []
+    if not found and position.distinct and live.begins_as(position.mark):
+        # On another disk, or cut short by a crash of the host.
+        live.resume(position)
+    elif not found:
+        if position.distinct and position.hashed:
+            logger.warning("%s: the file read before is gone, and what was written to it since", path)
+        found = _newer(position, others)
+        if not found and live.is_file(position):
+            live.resume(position)
     for file in older:
-        file.final = True
-        if file not in copies:
+        file.unseen = _ALL
+        file.final |= live.identity == position.identity  # truncated, not renamed
+        if file not in found:
             file.close()
-    return copies
+    return [*found, live]
 
 
-def older_files(host: Host, path: str, since: int, but: LogFile | None = None) -> list[LogFile]:
+def _is_copy(file: LogFile, live: LogFile) -> bool:
+    """Whether ``file`` was copied from ``live``, which is about to be truncated; that is compressed only after that."""
+    return not isinstance(file, CompressedLogFile) and live.holds(file)
+
+
+def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
+    """Return the file of a distinct position, positioned, and those after it; empty where it is not found."""
+    same = [(index, position.offset) for index, file in enumerate(older) if file.is_file(position)]
+    for index, offset in same[-1:] or _find(position.mark, older):
+        older[index].offset, older[index].skipping = offset, position.skipping
+        return list(older[index:])
+    return []
+
+
+def _newer(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
+    """Return the files that were written to after ``position``, the first positioned, its own one if it is there."""
+    first = 0
+    for index, offset in _find(position.mark_before, older):
+        older[index].offset = offset
+        first = index + older[index].ends_at(offset)
+    newer = [file for file in older[first:] if file.modified > position.modified or file.may_hold(position)]
+    if newer and newer[0].offset == 0 and newer[0].may_hold(position):
+        newer[0].offset, newer[0].skipping = position.offset, position.skipping
+    return newer
+
+
+def _find(mark: Mark | None, older: Sequence[LogFile]) -> list[tuple[int, int]]:
+    """Return the index of the newest file with the content of ``mark`` and where that ends; empty where none has it."""
+    for index in reversed(range(len(older))):
+        if mark is not None and (end := older[index].end_of(mark)) is not None:
+            return [(index, end)]
+    return []
+
+
+def older_files(host: Host, path: str, since: int) -> list[LogFile]:
     """Open the rotated files of a log that were written to after ``since``, oldest first.
 
     Args:
         host: Where the log is.
         path: Its name.
         since: Nanoseconds; the second before it is included, as compression may round the time.
-        but: A file to leave out: the current one, which a rotation at this very moment may have renamed.
     """
     files: list[tuple[int, tuple[int, int], LogFile]] = []
     for age, candidates in _places(host, path, since):
@@ -173,10 +179,7 @@ def older_files(host: Host, path: str, since: int, but: LogFile | None = None) -
             except OSError as exc:
                 logger.warning("%s: not read: %s", place, exc.strerror or exc)
                 break
-            if but is not None and file.identity == but.identity:
-                file.close()
-            else:
-                files.append((file.modified, age, file))
+            files.append((file.modified, age, file))
             break
     return [file for *_, file in sorted(files, key=lambda entry: entry[:2])]
 
@@ -200,34 +203,6 @@ def _places(host: Host, path: str, since: int) -> Iterator[tuple[tuple[int, int]
     for stem in stems:
         place = f"{directory}/{stem}"
         yield _age_order(stem[len(base) :]), ((place, LogFile), (f"{place}.gz", CompressedLogFile))
-
-
-def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
-    """Return the file of ``position``, positioned, and those after it; empty where it is not found."""
-    same = [index for index, file in enumerate(older) if file.is_file(position)]
-    alike = [index for index, file in enumerate(older) if file.has_content(position)]
-    for index in same[-1:] or alike[-1:] or _holding(position, older):
-        older[index].resume(position)
-        return list(older[index:])
-    return []
-
-
-def _holding(position: Position, older: Sequence[LogFile]) -> list[int]:
-    """Return the index of the newest archive that has the file of ``position`` after others."""
-    for index in reversed(range(len(older))):
-        file = older[index]
-        if position.hashed and isinstance(file, ArchivedLogFile) and file.start_of(position) is not None:
-            return [index]
-    return []
-
-
-def _keep(wanted: Sequence[LogFile], files: Sequence[LogFile]) -> list[LogFile]:
-    """Close the others; what was written to these was written while nobody was looking."""
-    for file in files:
-        file.unseen = _ALL
-        if file not in wanted:
-            file.close()
-    return list(wanted)
 
 
 def _names(host: Host, directory: str) -> list[str]:

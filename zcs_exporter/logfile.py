@@ -1,71 +1,18 @@
-"""An open log file, plain or gzip, and how far it was read.
-
-A file is known by its device, its inode and a hash of its first line and the KiB after that. The first
-line alone would not do: the heading of a table is the same in the files of all days.
-"""
+"""An open log file, plain or gzip, and what was read of it."""
 
 import gzip
-import hashlib
-import json
 import logging
 import os
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
 
-FINGERPRINT = 1024
-"""Bytes after the first line of a file that tell it from others."""
+from zcs_exporter.log_position import FINGERPRINT, Mark, Position, digest, is_distinct, read_head
 
-_LONGEST_HEADING = 1 << 16
 _CHUNK = 1 << 18
 _CHUNKS_AT_ONCE = 64
+_LENGTHS = 1 << 32
+"""Gzip tells the length of what it holds modulo this."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a log has been read, to be kept together with what the lines before it changed.
-
-    Attributes:
-        device: Number of the file's device.
-        inode: Its inode on that.
-        hashed: How many bytes at its start the fingerprint covers: its first line and at most 1 KiB after that.
-        fingerprint: Hash of those bytes, uncompressed.
-        modified: Modification time when it was last read, in nanoseconds.
-        offset: Bytes read, uncompressed.
-        skipping: Whether ``offset`` lies in an overlong line whose beginning was delivered.
-        line_time: Time of the last line of a syslog file, in seconds since the epoch; 0 where it is not known.
-    """
-
-    device: int
-    inode: int
-    hashed: int
-    fingerprint: str
-    modified: int
-    offset: int
-    skipping: bool = False
-    line_time: int = 0
-
-    def to_json(self) -> str:
-        """Return it as text to store."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Position":
-        """Return what ``to_json`` wrote.
-
-        Raises:
-            ValueError: It did not write this.
-        """
-        try:
-            position = cls(**json.loads(text))
-        except TypeError as exc:
-            raise ValueError(f"not a log position: {exc}") from exc
-        for field in fields(cls):
-            if type(getattr(position, field.name)) is not field.type:
-                raise ValueError(f"not a log position: {field.name} is {getattr(position, field.name)!r}")
-        return position
 
 
 class LogFile:
@@ -97,6 +44,7 @@ class LogFile:
         try:
             self.refresh(0.0)
             self._read_modified = self.modified
+            self._opened_as = self.size, self.modified
             self._head = self._read_head()
         except BaseException:
             self.close()
@@ -144,10 +92,15 @@ class LogFile:
         self._head, self._read_modified = head, self.modified
         return True
 
-    def restart(self) -> None:
-        """Begin again at the start, after the content was replaced."""
-        self.offset, self.skipping, self.unseen, self._idle_at = 0, False, 0, None
-        self._head, self._read_modified = self._read_head(), self.modified
+    def doubtful(self, now: float) -> bool:
+        """Whether it was written to since it was opened, and what it held before tells it from no other file.
+
+        Ask after ``read`` and before ``intact``; ``now`` is monotonic.
+        """
+        if is_distinct(self._head):
+            return False
+        self.refresh(now)
+        return (self.size, self.modified) != self._opened_as
 
     def end_of_lines(self, max_line: int) -> tuple[int, bool]:
         """Return the offset after the last newline.
@@ -161,8 +114,8 @@ class LogFile:
             return self.size, True
         return (start + newline + 1 if newline >= 0 else 0), False
 
-    def position(self) -> Position:
-        """Return how far it has been read."""
+    def position(self, before: str = "") -> Position:
+        """Return how far it has been read, after the file with the mark ``before``."""
         return Position(
             *self.identity,
             len(self._head),
@@ -170,6 +123,8 @@ class LogFile:
             self._read_modified,
             self.offset,
             self.skipping,
+            distinct=is_distinct(self._head),
+            before=before,
         )
 
     def resume(self, position: Position) -> None:
@@ -179,24 +134,34 @@ class LogFile:
 
     def is_file(self, position: Position) -> bool:
         """Whether ``position`` is one in this very file."""
-        same = self.identity == (position.device, position.inode)
-        return same and self._begins_as(position) and self.size >= position.offset
+        return self.identity == position.identity and self.may_hold(position)
 
-    def has_content(self, position: Position) -> bool:
-        """Whether it has the content of the file of ``position``, a copy perhaps, and at least as much."""
-        return self._begins_as(position) and self.size >= position.offset
+    def begins_as(self, mark: Mark) -> bool:
+        """Whether it begins as the file of ``mark``, which may be this one or another with the same beginning."""
+        return mark.begins(self._head)
 
-    def seems_moved_or_cut(self, position: Position) -> bool:
-        """Whether it holds the content of ``position`` on another disk, or less of it after a crash of the host.
+    def end_of(self, mark: Mark) -> int | None:
+        """Return where the content of ``mark`` ends in it; None where it begins otherwise."""
+        # What was written while it was copied is not in it.
+        return min(mark.size, self.size) if self.begins_as(mark) else None
 
-        A first line that fills the fingerprint is likely a heading, the same in every file.
-        """
-        return self._begins_as(position) and b"\n" in self._head[: position.hashed]
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing comes after ``offset``."""
+        return offset >= self.size
 
-    def _begins_as(self, position: Position) -> bool:
-        # A file that was empty cannot be known again, and needs not be: nothing of it was read.
-        head = self._head[: position.hashed]
-        return position.hashed > 0 and len(head) == position.hashed and digest(head) == position.fingerprint
+    def may_hold(self, position: Position) -> bool:
+        """Whether ``position`` may be one in it, as far as its beginning tells."""
+        at = position.offset
+        # Only the end of a file ends a line without a newline.
+        between_lines = at == 0 or at > len(self._head) or self._head[:at].endswith(b"\n") or position.skipping
+        return self.begins_as(position.mark) and (at == self.size or (at < self.size and between_lines))
+
+    def holds(self, other: "LogFile") -> bool:
+        """Whether ``other`` is a copy of it, made now or when it was shorter; one that is empty tells nothing."""
+        if not other._head or other.size > self.size or not self._head.startswith(other._head):
+            return False
+        begin = max(0, other.size - FINGERPRINT)
+        return os.pread(self._descriptor, other.size - begin, begin) == os.pread(other._descriptor, FINGERPRINT, begin)
 
     def _read_head(self) -> bytes:
         return read_head(lambda count: os.pread(self._descriptor, count, 0))
@@ -249,17 +214,13 @@ class CompressedLogFile(LogFile):
         """Return True: nobody rewrites an archive."""
         return True
 
-    def resume(self, position: Position) -> None:
-        """Continue where ``position`` says; only reading tells whether that is there."""
-        self.offset, self.skipping = position.offset, position.skipping
+    def end_of(self, mark: Mark) -> int | None:
+        """Return where the content of ``mark`` ends in it; only reading tells whether it has all of it."""
+        return mark.size if self.begins_as(mark) else None
 
-    def is_file(self, position: Position) -> bool:
-        """Return False: the inode is the archive's, so ``has_content`` must tell."""
-        return False
-
-    def has_content(self, position: Position) -> bool:
-        """Whether it begins with the content of the file of ``position``, whatever its length."""
-        return self._begins_as(position)
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing comes after ``offset``, as far as gzip's own word for the length goes."""
+        return offset % _LENGTHS == self.size
 
     def _read_head(self) -> bytes:
         return read_head(self.read)
@@ -286,22 +247,3 @@ class CompressedLogFile(LogFile):
             return False
         self._buffer += part
         return bool(part)
-
-
-def read_head(read: Callable[[int], bytes]) -> bytes:
-    """Return what tells a file from others; that of a file that grew begins with what it was before.
-
-    Args:
-        read: Returns up to so many bytes from the file's start.
-    """
-    data = read(2 * FINGERPRINT)
-    newline = data.find(b"\n", 0, FINGERPRINT)
-    if newline < 0 and len(data) > FINGERPRINT:
-        data = read(_LONGEST_HEADING + FINGERPRINT)
-        newline = data.find(b"\n", 0, _LONGEST_HEADING)
-    return data[: newline + 1 + FINGERPRINT]
-
-
-def digest(data: bytes) -> str:
-    """Return the fingerprint of a file's head."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -2,8 +2,32 @@
 
 The files of a log form a queue: what rotation left unread, then the current one. Only its first is
 read; it is left when nobody can be writing to it any more. A file that was renamed is held open and
-read to its end, so renaming loses nothing. Truncation after copying (logrotate's ``copytruncate``)
-loses what the writer wrote between the copy and the truncation; that gap is the writer's.
+read to its end, so renaming loses nothing.
+
+A file that was truncated after it was copied (logrotate's ``copytruncate``) is known by its content, which is no
+longer what it was; then all files are let go, and looked for from the position as after a restart. Where nothing
+was read that could tell, as of an empty file, they are looked for whenever it changed.
+
+What was in a file under a name that rotation gives when somebody looked is delivered once, in order, however often
+the log was rotated between two looks and whenever the process was killed. What may still be lost:
+
+- what is written between copying and truncating and not read in that moment: it is in no file;
+- what was not read when its only copy was overwritten, deleted or given another kind of name, as when the same name
+  takes each copy and two come between two looks, or while the daemon is down; and what is truncated without a copy;
+- what was not read of a log that is renamed after it was truncated, both between two looks;
+- of a file with no whole line, as that may be the beginning of the next file's: the rest of the line;
+- what a writer that is slow to reopen its log adds to a file that was empty when it was renamed, if the daemon was
+  killed since.
+
+Twice may come, of a log that was empty when last seen and was written to since:
+
+- what was read already and got a new time (gzip and logrotate keep it);
+- what was copied twice, as when a rotation broke off before truncating.
+
+Of a table that had only its heading when it was seen for the first time, older rows in the same archive come, too.
+
+A file cut short goes on at its end if more than its first KiB is left. One rewritten in place without a copy is read
+from its start if its first line or the KiB after that is another; if only what comes later is, nobody notices.
 """
 
 import errno
@@ -13,8 +37,9 @@ from dataclasses import dataclass, replace
 
 from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, os_error
 from zcs_exporter.hostio import Host
-from zcs_exporter.log_archive import copied_away, files_between, unread_files
-from zcs_exporter.logfile import LogFile, Position
+from zcs_exporter.log_archive import unread_files
+from zcs_exporter.log_position import Position
+from zcs_exporter.logfile import LogFile
 
 MAX_LINE = 1 << 16
 """Longest line that is delivered whole, in bytes without its newline."""
@@ -137,7 +162,10 @@ class LogTail:
         self._max_line = max_line
         self._files: deque[LogFile] = deque()
         self._resume_from = position
+        self._before = "" if position is None else position.before
         self._blind = True
+        self._named: tuple[int, int] | None = None
+        self._starting_over = False
         self._missing_since: float | None = None
         self._pending: tuple[LogFile, Cut] | None = None
         self.position = position
@@ -151,7 +179,7 @@ class LogTail:
         """Return the next lines; None when there is nothing to read now.
 
         A block without lines tells that more is to be read at once: an overlong line or an archive
-        is being skipped. Errors are left in ``problem``.
+        is being skipped, or the files are looked for anew. Errors are left in ``problem``.
         """
         self._pending = None
         problem = None
@@ -179,7 +207,7 @@ class LogTail:
             file.offset += cut.consumed
             file.skipping = cut.skipping
             self.lines += cut.lines.count(b"\n")
-            self.position = file.position()
+            self.position = file.position(self._before)
             self._count_lag()
         if self.position is None:
             raise RuntimeError("advance without a block")
@@ -192,6 +220,7 @@ class LogTail:
 
     def _follow(self) -> CollectError | None:
         """See which file has the log's name, and put a new one at the end of the queue."""
+        self._named = None
         try:
             status = self._host.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
@@ -201,7 +230,8 @@ class LogTail:
             raise
         self.exists = True
         self._missing_since = None
-        if self._files and self._files[-1].identity == (status.st_dev, status.st_ino):
+        self._named = status.st_dev, status.st_ino
+        if self._files and self._files[-1].identity == self._named:
             return None
         try:
             file = LogFile(self._host.open(self._path))
@@ -235,21 +265,52 @@ class LogTail:
         if self._blind:
             file.unseen = end
         if self._files:
-            last = self._files[-1]
-            last.refresh(self._monotonic())
-            if not last.intact():
-                self._recover(last)
-            self._files.extend(files_between(self._host, self._path, last, file))
+            self._files[-1].refresh(self._monotonic())
+            if not self._files[-1].intact():
+                self._start_over()
+        if self._files:
+            self._files.extend(self._files_between(file))
             self._files.append(file)
         elif self._resume_from is not None:
             self._files.extend(unread_files(self._host, self._path, self._resume_from, file))
+            file.refresh(self._monotonic())
+            if file.doubtful(self._monotonic()) or not file.intact():
+                # Truncated meanwhile: a copy of what it held may or may not have been found.
+                self.close()
+                return
+            if self._starting_over:
+                self._note_truncation(self._resume_from.offset)
         else:
             if not self._from_start:
                 file.offset, file.skipping = end, in_overlong
             self._files.append(file)
-        self._blind = False
+        self._blind = self._starting_over = False
         self._resume_from = None
-        self.position = self._files[0].position()
+        self.position = self._files[0].position(self._before)
+
+    def _note_truncation(self, offset: int) -> None:
+        *older, live = self._files
+        self.truncations += bool(older) or live.offset < offset
+        for each in older:
+            each.final = True  # a copy
+            if not self._blind:
+                each.unseen = 0
+
+    def _files_between(self, file: LogFile) -> list[LogFile]:
+        """Return the files that had the log's name after the last of the queue and before ``file``, oldest first.
+
+        There are some only where nobody looked for a while, as when the machine was suspended.
+        """
+        before = self._before
+        for each in self._files:
+            end = replace(each.position(before), offset=each.size)
+            before = end.mark_for_next
+        known = {each.identity for each in self._files}
+        found = unread_files(self._host, self._path, end, file)[:-1]
+        for each in found:
+            if each.identity in known:
+                each.close()
+        return [each for each in found if each.identity not in known]
 
     def _next_block(self) -> LogBlock | None:
         while self._files:
@@ -281,9 +342,10 @@ class LogTail:
             return LogBlock(self._path, b"", file.offset, live=False)
         live = file.offset >= file.unseen
         stretch = file.read(self._block_size if live else min(self._block_size, file.unseen - file.offset))
-        if not file.intact():
-            self._recover(file)
-            return self._read_file(self._files[0], ended=False)
+        rewritable = file.final or file.identity == self._named
+        if (rewritable and file.doubtful(self._monotonic())) or not file.intact():
+            self._start_over()
+            return LogBlock(self._path, b"", file.offset, live=False)
         cut = cut_lines(stretch, file.skipping, self._max_line)
         if not cut.consumed and stretch and ended:
             # The end of a file ends its last line.
@@ -313,24 +375,20 @@ class LogTail:
 
     def _leave(self, file: LogFile) -> None:
         self._files.popleft()
+        end = file.position(self._before)
+        self._before = end.mark_for_next
         if self._files:
-            self.position = self._files[0].position()
+            self.position = self._files[0].position(self._before)
         else:
-            self._resume_from = file.position()
+            self._resume_from = end
         file.close()
 
-    def _recover(self, file: LogFile) -> None:
-        """Go back to the start of a file that was truncated, after what its copy has in addition."""
-        self.truncations += 1
-        before = file.position()
-        file.restart()
-        copies = copied_away(self._host, self._path, before, file)
-        if not copies:
-            logger.warning("%s: truncated, and no copy found; lines may be missing", self._path)
-        place = self._files.index(file)
-        for copy in reversed(copies):
-            self._files.insert(place, copy)
-        self.position = self._files[0].position()
+    def _start_over(self) -> None:
+        """Let go of all files, to go on from the position as after a restart."""
+        self._blind |= any(each.offset < each.unseen for each in self._files)
+        self.close()
+        self._resume_from = self.position
+        self._starting_over = True
 
     def _count_lag(self) -> None:
         self.lag = sum(max(0, file.size - file.offset) for file in self._files)

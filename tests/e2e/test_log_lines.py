@@ -21,9 +21,6 @@ CLAMD = HOME / "log/clamd.log"
 MAIN_CF = HOME / "common/conf/main.cf"
 HEADING = b"timestamp,lmtp_rcvd_msgs,lmtp_rcvd_bytes\n"
 KILLS = 6
-KEPT = {TABLE: 7.0, CLAMD: 4.0}
-"""Least seconds between two rotations: of a table longer than the pace at which it is looked at, and where a file is
-truncated long enough for a look to see it with lines; one that was empty before cannot be told apart."""
 
 Series = tuple[str, str]
 Made = tuple[list[bytes], Counter[Series]]
@@ -38,7 +35,6 @@ class Log:
         self._make, self._archive, self._pick = make, archive, pick
         self._number = self._rotations = 0
         self._plain: Path | None = None
-        self._rotated_at = time.monotonic()
         self._descriptor = self._open()
 
     def _open(self) -> int:
@@ -68,14 +64,11 @@ class Log:
 
     def rotate(self) -> Counter[Series]:
         """Rotate as this log is rotated; return what lines came to that were written meanwhile."""
-        if time.monotonic() - self._rotated_at < KEPT.get(self.place, 0.0):
-            return Counter()
         if self.place == CLAMD:
             return self._copy_and_truncate()
         return self._rename(HEADING if self.place == TABLE else b"")
 
     def _next(self) -> Path:
-        self._rotated_at = time.monotonic()
         self._rotations += 1
         if self._plain is not None:
             with self._plain.open("rb") as plain, gzip.open(f"{self._plain}.gz", "wb") as packed:

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from zcs_exporter.logfile import FINGERPRINT, Position
+from zcs_exporter.log_position import FINGERPRINT, Position
 from zcs_exporter.tail import SETTLE, LogTail
 
 TABLE = "/opt/zimbra/zmstat/mailboxd.csv"

@@ -1,5 +1,6 @@
 import errno
 import gzip
+import json
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from zcs_exporter.contract import GRANT, LogBlock, Reason
-from zcs_exporter.logfile import Position
+from zcs_exporter.log_position import Position
 from zcs_exporter.tail import LET_GO, MAX_LINE, SETTLE, LogTail, cut_lines
 
 LOG = "/opt/zimbra/log/audit.log"
@@ -311,6 +312,33 @@ def test_a_block_ends_where_live_lines_begin(host: FakeHost) -> None:
     tail.close()
 
 
+@pytest.mark.parametrize("caught_up", [False, True])
+def test_after_a_truncation_lines_are_live_if_all_that_was_missed_had_been_read(
+    host: FakeHost, caught_up: bool
+) -> None:
+    rig = Rig(host, block_size=12, max_line=10)
+    rig.append(b"old\n")
+    rig.follow()
+    rig.append(b"while\nit was\noff\n")
+    tail = rig.start()
+    rig.step()
+    if caught_up:
+        rig.drain()
+    rig.append(b"now\n")
+    shutil.copy(rig.file, rig.named(".1"))
+    os.truncate(rig.file, 0)
+    rig.append(b"then\n")
+    rig.blocks.clear()
+    rig.settle()
+    missed = [] if caught_up else [(b"it was\noff\n", False)]
+    assert [(block.data, block.live) for block in rig.blocks if block.data] == [
+        *missed,
+        (b"now\n", caught_up),
+        (b"then\n", caught_up),
+    ]
+    tail.close()
+
+
 # Overlong lines
 
 
@@ -346,6 +374,7 @@ def test_a_10_GB_log_without_a_newline_takes_bounded_memory_and_time(rig: Rig) -
     tail = rig.follow()
     os.truncate(rig.file, 10 << 30)
     rig.append(b"\nreal line\n")
+    tail.read()  # copies of what was empty are looked for
     first = tail.read()
     assert first is not None
     tail.advance()
@@ -717,12 +746,14 @@ def test_a_log_truncated_and_written_to_past_the_old_offset_is_read_from_its_sta
     assert tail.truncations == 1
 
 
-def test_a_log_cut_short_while_it_is_followed_is_read_from_its_start(rig: Rig) -> None:
+def test_what_is_left_of_a_log_cut_short_is_not_read_again(rig: Rig) -> None:
     tail = rig.follow()
     rig.append(b"one\n" * 1000)
     rig.drain()
     os.truncate(rig.file, 2000)
-    assert rig.drain() == b"one\n" * 500
+    assert rig.drain() == b""
+    rig.append(b"two\n")
+    assert rig.drain() == b"two\n"
     assert tail.truncations == 1
 
 
@@ -744,6 +775,22 @@ def test_copytruncate_of_a_log_that_was_read_loses_nothing(rig: Rig) -> None:
     os.truncate(rig.file, 0)
     rig.append(b"two\n")
     assert rig.settle() == b"two\n"
+
+
+def test_a_truncation_of_a_log_that_was_empty_when_last_seen_is_counted(rig: Rig) -> None:
+    rig.append(b"")
+    tail = rig.follow()
+    rig.append(b"one\n")
+    shutil.copy(rig.file, rig.named(".1"))
+    os.utime(rig.named(".1"), (2_000_000_000, 2_000_000_000))
+    os.truncate(rig.file, 0)
+    os.utime(rig.file, (2_000_000_000, 2_000_000_000))
+    assert rig.settle() == b"one\n"
+    assert tail.truncations == 1
+    rig.append(b"two\n")
+    rig.append(b"three\n")
+    assert rig.drain() == b"two\nthree\n"
+    assert tail.truncations == 1
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -826,6 +873,14 @@ def test_a_log_that_was_deleted_and_returns_is_read_from_its_start(rig: Rig) -> 
     rig.append(b"three\n")
     assert rig.settle() == b"three\n"
     assert tail.exists
+
+
+def test_a_log_that_was_empty_when_last_seen_and_was_written_to_and_deleted_is_read(rig: Rig) -> None:
+    rig.append(b"")
+    rig.follow()
+    rig.append(b"one\n")
+    rig.file.unlink()
+    assert rig.drain() == b"one\n"
 
 
 def test_a_log_that_stays_away_is_a_problem_until_it_returns(rig: Rig) -> None:
@@ -1006,6 +1061,29 @@ def test_a_text_that_is_no_position_is_refused(text: str) -> None:
         Position.from_json(text)
 
 
+@pytest.mark.parametrize("read", [b"", b"timestamp,a\n", b"one\ntwo\n"])
+def test_after_an_update_reading_goes_on_at_the_position_that_the_earlier_version_wrote(rig: Rig, read: bytes) -> None:
+    rig.append(read)
+    rig.follow()
+    assert rig.committed is not None
+    written = json.loads(rig.committed.to_json())
+    del written["distinct"], written["before"]
+    rig.committed = Position.from_json(json.dumps(written))
+    rig.append(b"three\n")
+    rig.start()
+    assert rig.drain() == b"three\n"
+    rig.file.rename(rig.named(".1"))
+    rig.append(b"four\n")
+    rig.start()
+    assert rig.settle() == b"four\n"
+
+
+@pytest.mark.parametrize("before", ["1", "1:ab", "1:ab:x", "1:ab:2:3"])
+def test_a_position_after_a_file_that_makes_no_sense_is_refused(before: str) -> None:
+    with pytest.raises(ValueError):
+        Position.from_json(replace(Position(1, 2, 3, "ab", 4, 5), before=before).to_json())
+
+
 def test_a_position_with_a_value_of_the_wrong_type_is_refused() -> None:
     text = Position(1, 2, 3, "a", 4, 5).to_json().replace('"offset": 5', '"offset": "5"')
     with pytest.raises(ValueError, match="offset"):
@@ -1016,7 +1094,10 @@ def test_a_position_with_a_value_of_the_wrong_type_is_refused() -> None:
 
 
 class ExactlyOnce(RuleBasedStateMachine):
-    """Whatever happens to a log and to its reader, each line is committed once, and in order."""
+    """Whatever happens to a log and to its reader, each line is committed once, and in order.
+
+    A log is rotated in one of the two ways.
+    """
 
     MAX_LINE = 40
     BLOCK = 100
@@ -1031,7 +1112,6 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.count = 0
         self.rotations = 0
         self.time = 1_700_000_000
-        self.fully_read = True
 
     def teardown(self) -> None:
         self.end_partial()
@@ -1045,9 +1125,10 @@ class ExactlyOnce(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
         assert self.committed == self.written
 
-    @initialize(scheme=st.sampled_from(["date", "dash", "number"]))
-    def begin(self, scheme: str) -> None:
+    @initialize(scheme=st.sampled_from(["date", "dash", "number"]), copies=st.booleans())
+    def begin(self, scheme: str, copies: bool) -> None:
         self.scheme = scheme
+        self.copies = copies
         self.write(b"before the first start\n")
         self.written.clear()
         self.rig.follow()
@@ -1073,6 +1154,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         if self.partial:
             self.write(b"y" * extra + b"\n")
 
+    @precondition(lambda self: not self.copies)
     @rule(late=st.booleans(), create=st.booleans(), look=st.booleans())
     def rename(self, late: bool, create: bool, look: bool) -> None:
         old = self.rotated_name()
@@ -1083,14 +1165,10 @@ class ExactlyOnce(RuleBasedStateMachine):
             self.read_all()
         if late:
             self.write(self.text(0) + b"\n", old)
-        if self.partial:
-            # The end of a file ends its last line.
-            self.written.append(self.partial[: self.MAX_LINE])
-            self.partial = b""
+        self.end_file()
         self.write(b"", self.rig.file)
-        self.fully_read = False
 
-    @precondition(lambda self: self.fully_read and not self.partial)
+    @precondition(lambda self: self.copies)
     @rule()
     def copytruncate(self) -> None:
         copy = self.rotated_name()
@@ -1098,8 +1176,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.touch(copy)
         os.truncate(self.rig.file, 0)
         self.touch(self.rig.file)
-        # An empty file that was never read cannot be told from the next one.
-        self.fully_read = False
+        self.end_file()
 
     @rule()
     def compress_older(self) -> None:
@@ -1125,7 +1202,6 @@ class ExactlyOnce(RuleBasedStateMachine):
             self.rig.manual.advance(SETTLE)
             self.read_all()
         assert self.committed == self.written
-        self.fully_read = True
 
     @rule(lose=st.booleans(), seconds=st.integers(0, 2))
     def restart(self, lose: bool, seconds: int) -> None:
@@ -1146,6 +1222,12 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.count += 1
         return b"%06d" % self.count + b"x" * length
 
+    def end_file(self) -> None:
+        """Note that the end of a file ends its last line."""
+        if self.partial:
+            self.written.append(self.partial[: self.MAX_LINE])
+            self.partial = b""
+
     def end_partial(self) -> None:
         if self.partial:
             self.write(b"\n")
@@ -1155,8 +1237,6 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.touch(to or self.rig.file)
         *lines, self.partial = (self.partial + data).split(b"\n")
         self.written += [line[: self.MAX_LINE] for line in lines]
-        if data:
-            self.fully_read = False
 
     def touch(self, file: Path) -> None:
         """Give a file a time of its own: the system's are as coarse as its timer."""

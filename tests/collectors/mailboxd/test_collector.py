@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collectors.mailboxd.collector import FILES, MailboxdCollector, MailboxdConfig
 from zcs_exporter.contract import CollectError, LogSubscription, NotOnThisHost, Reason, Sample, Shortfall
-from zcs_exporter.logfile import Position
+from zcs_exporter.log_position import Position
 from zcs_exporter.tail import SETTLE, LogTail
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "zmstat"
