@@ -169,7 +169,8 @@ class Engine:
     def heartbeat(self, at: float, event_id: str) -> Message:
         """Return the heartbeat of a time, with what stands now."""
         alarms = [(alarm, self._text(alarm)) for alarm in self.evaluator.active()]
-        return heartbeat(at, event_id, self._hostname, alarms, self.evaluator.hidden if self._baseline_taken else None)
+        hidden = len(self.evaluator.hidden) if self._baseline_taken else None
+        return heartbeat(at, event_id, self._hostname, alarms, hidden)
 
     def _text(self, alarm: Alarm) -> str:
         return alarm_text(self.evaluator.rule(alarm), alarm, self._hostname)
@@ -293,7 +294,7 @@ class Engine:
                 told = Transition(Change.REPEATED, self.evaluator.rule(alarm), alarm, alarm.severity)
                 number = self._number()
                 self._say_again(number, self._alarm_message(number, told, now), targets)
-        if first := [alarm for alarm in standing if alarm.baseline]:
+        if first := [*(alarm for alarm in standing if alarm.baseline), *self.evaluator.hidden]:
             self._say_event(self._notice(first, now), targets)
         self._note_introduced()
 

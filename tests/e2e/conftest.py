@@ -38,29 +38,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def zcs() -> Iterator[Zcs]:
-    """The ZCS tree at /opt/zimbra and /var/log/zimbra.log."""
+def tree() -> Zcs:
     need_lab()
-    with closing(Zcs()) as tree:
-        yield tree
+    return Zcs()
+
+
+@pytest.fixture(scope="module")
+def zcs(tree: Zcs) -> Iterator[Zcs]:
+    """The ZCS tree at /opt/zimbra and /var/log/zimbra.log; stand-ins end with the module that started them."""
+    yield tree
+    tree.end_stand_ins()
 
 
 @pytest.fixture(scope="session")
-def postfix(zcs: Zcs) -> Iterator[Postfix]:
+def postfix(tree: Zcs) -> Iterator[Postfix]:
     need("postfix", "postfix", "postqueue", "postsuper", "sendmail")
     with closing(Postfix()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def mariadb(zcs: Zcs) -> Iterator[MariaDb]:
+def mariadb(tree: Zcs) -> Iterator[MariaDb]:
     need("mariadb-server", "mariadbd", "mariadb-install-db", "mariadb-admin", "mariadb")
-    with closing(MariaDb(zcs)) as server:
+    with closing(MariaDb(tree)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def jvms(zcs: Zcs) -> Iterator[Jvms]:
+def jvms(tree: Zcs) -> Iterator[Jvms]:
     jdk()
     with closing(Jvms()) as machines:
         yield machines

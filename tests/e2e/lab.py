@@ -343,8 +343,9 @@ class Zcs:
             write(HOME / pid_file, f"{process.pid}\n", mode=0o640)
         return process.pid
 
-    def close(self) -> None:
-        for process in self._stand_ins:
+    def end_stand_ins(self) -> None:
+        while self._stand_ins:
+            process = self._stand_ins.pop()
             process.kill()
             process.wait()
 

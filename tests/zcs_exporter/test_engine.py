@@ -408,6 +408,20 @@ def test_the_baseline_is_told_once_in_the_life_of_a_state_directory(tell: Tell) 
     tell(story)
 
 
+def test_a_new_target_is_told_too_of_what_was_there_before_and_was_no_alarm_yet(tell: Tell) -> None:
+    async def story(desk: Desk) -> None:
+        engine = await desk.start()
+        engine.set_policies({"ZcsFull": replace(POLICIES["ZcsFull"], hold=60.0)})
+        desk.targets = ()
+        await engine.welcome([])
+        await desk.round(full("/a"))
+        desk.targets = ("nms",)
+        await engine.welcome(["nms"])
+        assert await desk.round(full("/a")) == ["1 were true"]
+
+    tell(story)
+
+
 def test_a_new_target_is_reminded_of_what_was_raised_and_gets_one_notice_of_what_was_there_before(tell: Tell) -> None:
     async def story(desk: Desk) -> None:
         engine = await desk.start()

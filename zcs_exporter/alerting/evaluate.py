@@ -83,9 +83,9 @@ class Evaluator:
         return sorted(raised, key=lambda alarm: (-alarm.severity, alarm.since, alarm.key))
 
     @property
-    def hidden(self) -> int:
-        """How much was true at the very first start, and still is, that is no alarm yet; as one it is not raised."""
-        return sum(alarm.baseline and not alarm.raised for alarm in self.alarms.values())
+    def hidden(self) -> list[Alarm]:
+        """What was true at the very first start, and still is, that is no alarm yet; as one it is not raised."""
+        return [alarm for alarm in self.alarms.values() if alarm.baseline and not alarm.raised]
 
     def changes(self) -> dict[str, dict[str, Any] | None]:
         """Return the alarms that changed since the last call in JSON form, None for one that is gone."""
