@@ -46,7 +46,11 @@ def read_token(config: Config) -> str:
 
 
 def base_address(config: Config) -> str:
-    """Return the address of the daemon's web server as this host reaches it."""
+    """Return the address of the daemon's web server as this host reaches it.
+
+    Raises:
+        AskError: The web configuration file, which says whether it has TLS, cannot be read or used.
+    """
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.web.host, config.web.host)  # noqa: S104 - compared, not bound
     scheme = "https" if _has_tls(config) else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.web.port}"
@@ -66,7 +70,7 @@ def page_address(config: Config) -> str:
     """Return the address of the page with its token.
 
     Raises:
-        AskError: The token cannot be read.
+        AskError: The token or the web configuration file cannot be read.
     """
     return f"{base_address(config)}/login?{urllib.parse.urlencode({'token': read_token(config)})}"
 
@@ -131,6 +135,9 @@ def _ask(address: str, path: str, authorization: str, context: ssl.SSLContext | 
         raise AskError(f"{address}: the daemon answered {exc.code} {exc.reason}; {remedy}") from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         why = exc.reason if isinstance(exc, urllib.error.URLError) else exc
+        if isinstance(why, ssl.SSLError) and why.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+            plain = f"http:{address.partition(':')[2]}"
+            raise AskError(f"{address}: it does not speak TLS; try {plain}") from exc
         if isinstance(why, OSError) and why.strerror:
             why = why.strerror
         raise AskError(f"{address}: {why}; {remedy}") from exc
@@ -146,6 +153,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _has_tls(config: Config) -> bool:
     if config.web.config_file is None:
         return False
+    from zcs_exporter.config import ConfigError
     from zcs_exporter.expose.web_config import load_web_settings
 
-    return load_web_settings(config.web.config_file).tls is not None
+    try:
+        return load_web_settings(config.web.config_file).tls is not None
+    except ConfigError as exc:
+        if isinstance(exc.__cause__, PermissionError):
+            why = f"{config.web.config_file}: {exc.__cause__.strerror}; run this as root or as the daemon's user"
+            raise AskError(why) from exc
+        raise AskError(" ".join(exc.faults)) from exc

@@ -204,10 +204,10 @@ def _alerts(arguments: argparse.Namespace) -> int:
 
 def _silence(arguments: argparse.Namespace) -> int:
     """Exit status 1 if there is no daemon that heeds it."""
-    from zcs_exporter.ask import base_address, daemon_listens
+    from zcs_exporter.ask import AskError, base_address, daemon_listens
     from zcs_exporter.contract import MAINTENANCE_FILE, Clock
     from zcs_exporter.durations import parse_duration
-    from zcs_exporter.silence import SilenceError, end_silence, silence
+    from zcs_exporter.silence import SilenceError, end_silence, silence, silence_now
 
     config = _load(arguments)
     path = os.path.join(config.host.root, MAINTENANCE_FILE.lstrip("/"))
@@ -215,11 +215,15 @@ def _silence(arguments: argparse.Namespace) -> int:
         if arguments.end:
             print(end_silence(path, Clock()))
             return OK
+        if arguments.duration is None:
+            print(silence_now(path, Clock()))
+            return OK
         end = silence(path, parse_duration(arguments.duration), Clock())
-    except (SilenceError, ValueError) as exc:
+        heeded = daemon_listens(config)
+    except (SilenceError, AskError, ValueError) as exc:
         raise _UnusableError(str(exc)) from exc
     until = f"{end:%Y-%m-%d %H:%M:%S %z}"
-    if daemon_listens(config):
+    if heeded:
         print(f"alarms about services, probes and JVMs are held until {until}")
         return OK
     print(f"noted until {until}, but nothing is held: no daemon answers at {base_address(config)}", file=sys.stderr)
@@ -374,14 +378,24 @@ def _trap_replay(arguments: argparse.Namespace) -> int:
 
 
 def _trap_listen(arguments: argparse.Namespace) -> int:
+    import errno
+
     from zcs_exporter.contract import Clock
     from zcs_exporter.snmp.secrets import SecretsError
     from zcs_exporter.trap import listen
 
     try:
         _wait_for(listen(arguments, Clock()))
-    except (SecretsError, OSError, ValueError) as exc:
-        raise _UnusableError(f"cannot listen on {arguments.address} port {arguments.port}: {exc}") from exc
+    except (SecretsError, ValueError) as exc:
+        raise _UnusableError(str(exc)) from exc
+    except OSError as exc:
+        remedy = {
+            errno.EADDRINUSE: "; something listens there, as snmptrapd may: end it, or name another --port",
+            errno.EACCES: "; run this as root, or name a --port above 1023",
+            errno.EADDRNOTAVAIL: "; name an --address of this host",
+        }.get(exc.errno or 0, "")
+        where = f"{arguments.address} port {arguments.port}"
+        raise _UnusableError(f"cannot listen on {where}: {exc.strerror or exc}{remedy}") from exc
     return OK
 
 

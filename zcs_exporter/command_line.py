@@ -142,8 +142,10 @@ def _add_alarms(commands: _Commands) -> None:
         "Hold alarms about services while somebody is at work on the host.",
         "Hold alarms about services, probes and JVMs until a time, while somebody is at work on the host.",
     )
-    span = silence.add_mutually_exclusive_group(required=True)
-    span.add_argument("duration", metavar="DURATION", nargs="?", help="from now, such as 90m or 2h")
+    span = silence.add_mutually_exclusive_group()
+    span.add_argument(
+        "duration", metavar="DURATION", nargs="?", help="from now, such as 90m or 2h; without it, show what holds"
+    )
     span.add_argument("--end", action="store_true", help="end it now")
     check = commands.add("check", "Answer Nagios and its kin: one line, performance data, exit status 0 to 3.")
     check.epilog = CHECK_EPILOG

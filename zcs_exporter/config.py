@@ -14,7 +14,16 @@ from pydantic import Field, create_model, model_validator
 from zcs_exporter.alerting.model import AlertRule, Catalogue, Unit, load_catalogue
 from zcs_exporter.alerting.policy import AlertsConfig, Override
 from zcs_exporter.assets import asset
-from zcs_exporter.config_values import AbsolutePath, Address, AgentxPlace, EventsFile, Network, host_and_port
+from zcs_exporter.config_values import (
+    AbsolutePath,
+    Address,
+    AgentAddress,
+    AgentxPlace,
+    EventsFile,
+    Network,
+    SecretsFile,
+    host_and_port,
+)
 from zcs_exporter.contract import CollectorConfig, Duration, Section
 from zcs_exporter.registry import collector_classes, collector_names
 from zcs_exporter.schema import check
@@ -148,7 +157,7 @@ class SnmpTargetConfig(Section):
     port: int = Field(default=162, ge=1, le=65535)
     version: Literal[1, "1", "2c", 3] = 3
     kind: Literal["trap", "inform"] = "inform"
-    secrets: AbsolutePath
+    secrets: SecretsFile
     compat: Literal["zimbra"] | None = None
     max_age: Duration = 86400.0
     rate: float | None = Field(default=None, gt=0, le=1000, strict=False)
@@ -245,10 +254,10 @@ class SnmpAgentConfig(Section):
     """
 
     enabled: bool = False
-    listen: Address = "127.0.0.1:1161"
+    listen: AgentAddress = "127.0.0.1:1161"
     allow: tuple[Network, ...] = Field(default=(), strict=False)
-    users: tuple[AbsolutePath, ...] = Field(default=(), strict=False)
-    communities: tuple[AbsolutePath, ...] = Field(default=(), strict=False)
+    users: tuple[SecretsFile, ...] = Field(default=(), strict=False)
+    communities: tuple[SecretsFile, ...] = Field(default=(), strict=False)
     contact: str = Field(default="", max_length=255)
     location: str = Field(default="", max_length=255)
     agentx: AgentxPlace | None = None
@@ -350,11 +359,10 @@ def _sections_of(files: Iterable[Any], wanted: Collection[str] | None) -> Collec
 
 def _files(file: str | None) -> list[str]:
     main = file or DEFAULT_FILE
-    if file is None and not os.path.exists(main):
-        return []
+    first = [main] if file is not None or os.path.exists(main) else []
     directory = os.path.join(os.path.dirname(main) or ".", "conf.d")
     try:
-        return [main, *(str(path) for path in sorted(Path(directory).glob("*.yaml")))]
+        return [*first, *(str(path) for path in sorted(Path(directory).glob("*.yaml")))]
     except OSError as exc:
         raise ConfigError([f"{directory}: {exc.strerror}; run this as root or as the daemon's user"]) from exc
 

@@ -15,7 +15,17 @@ def _absolute(path: str) -> str:
     return os.path.normpath(path)
 
 
-def _address(text: str) -> str:
+def _secrets_file(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        # Not what was written: it may be the secret itself.
+        raise ValueError(
+            "is no absolute path; name a file, such as /etc/zcs-exporter/agent.community, with the line "
+            "'community: ...', or with 'user:', 'auth:' and 'priv:'"
+        )
+    return os.path.normpath(path)
+
+
+def _address(text: str, port_of_ours: int = 10741) -> str:
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     import ipaddress
@@ -26,7 +36,8 @@ def _address(text: str) -> str:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"{text!r} is not an address and port; write it like 127.0.0.1:10741 or [::1]:10741")
+        like = f"127.0.0.1:{port_of_ours} or [::1]:{port_of_ours}"
+        raise ValueError(f"{text!r} is not an address and port; write it like {like}")
     return text
 
 
@@ -71,8 +82,14 @@ def _events_file(name: str) -> str:
     return name
 
 
+def _agent_address(text: str) -> str:
+    return _address(text, 1161)
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+SecretsFile = Annotated[str, AfterValidator(_secrets_file)]
 EventsFile = Annotated[str, AfterValidator(_events_file)]
 Address = Annotated[str, AfterValidator(_address)]
+AgentAddress = Annotated[str, AfterValidator(_agent_address)]
 Network = Annotated[str, AfterValidator(_network)]
 AgentxPlace = Annotated[str, AfterValidator(_agentx_place)]

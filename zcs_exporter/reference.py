@@ -157,7 +157,7 @@ def _options(section: type[BaseModel], prefix: str = "", known: frozenset[str] =
     for name in names:
         field = section.model_fields[name]
         key = field.alias or name
-        default = "" if field.is_required() else f"`{_written(field.default)}`"
+        default = "" if field.is_required() else f"`{_written(field.get_default(call_default_factory=True))}`"
         rows.append(f"| `{prefix}{key}` | {default} | {about.get(name, '')} |\n")
         inner = _section_of(field.annotation)
         if inner is not BaseModel:

@@ -9,6 +9,9 @@ from pydantic_core import ErrorDetails
 from zcs_exporter.strict_yaml import Path
 from zcs_exporter.text import one_line
 
+_SECRETS = ("communities", "users")
+"""Keys beside which the secret itself may stand by mistake; what stands there is not repeated."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -61,6 +64,8 @@ def _wording(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "tuple_type":
         if isinstance(found, Mapping):
             return "must be a list; begin each entry with '- '"
+        if error["loc"][-1] in _SECRETS and not str(found).startswith("/"):
+            return f"must be a list; write it like [/etc/zcs-exporter/agent.{error['loc'][-1]}], with names of files"
         return f"must be a list; write it like [{'' if found is None else one_line(str(found), 60)}]"
     if kind == "dict_type":
         return "must hold keys, or be left out"

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from zcs_exporter.contract import MAINTENANCE_LIMIT, Clock
 
+_SHOWN = "%Y-%m-%d %H:%M:%S %z"
+
 
 class SilenceError(Exception):
     """It cannot be told; the message says what to do."""
@@ -57,13 +59,54 @@ def end_silence(path: str, clock: Clock) -> str:
         return "there was no maintenance"
     except OSError as exc:
         raise _error(path, exc) from exc
-    try:
-        end = datetime.fromtimestamp(float(text)) if text.isdecimal() else datetime.fromisoformat(text)
-    except (ValueError, OverflowError, OSError):
+    end = _time_in(text)
+    if end is None:
         return f"there was no maintenance: {path} held no time and is removed"
     if end.timestamp() <= clock.wall():
-        return f"the maintenance was over already, since {end.astimezone():%Y-%m-%d %H:%M:%S %z}"
+        return f"the maintenance was over already, since {end.astimezone():{_SHOWN}}"
     return "the maintenance has ended"
+
+
+def silence_now(path: str, clock: Clock) -> str:
+    """Return whether there is a maintenance by this file, until when, since when and by whom, in words.
+
+    Raises:
+        SilenceError: The file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(100).strip()
+            status = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return "nobody holds alarms; write how long to hold them, such as 2h"
+    except OSError as exc:
+        raise _error(path, exc) from exc
+    end = _time_in(text)
+    if end is None:
+        return f"nobody holds alarms: {path} holds no time; --end removes it"
+    if end.timestamp() <= clock.wall():
+        return f"nobody holds alarms; a maintenance was over at {end.astimezone():{_SHOWN}}"
+    since = datetime.fromtimestamp(status.st_mtime).astimezone()
+    return (
+        f"alarms about services, probes and JVMs are to be held until {end.astimezone():{_SHOWN}}; "
+        f"set at {since:{_SHOWN}} by {_user(status.st_uid)}; --end ends it"
+    )
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _time_in(text: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(text)) if text.isdecimal() else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _error(path: str, exc: OSError) -> SilenceError:

@@ -24,6 +24,7 @@ from zcs_exporter.state_reader import Damaged, read_sent
 from zcs_exporter.text import one_line
 
 _LAST_PORT = 65535
+_MOST_REFUSALS = 100
 
 
 async def test_targets(config: Config, names: Collection[str], clock: Clock) -> int:
@@ -138,12 +139,31 @@ async def listen(arguments: argparse.Namespace, clock: Clock) -> None:
         raise ValueError(f"a port is a number from 0 to {_LAST_PORT}")
     engine_id = _parse_engine_id(arguments.engine_id) if arguments.engine_id else None
     senders = [Sender(_secret(path), engine_id) for path in arguments.secrets or ()]
-    listener = TrapListener(arguments.address, arguments.port, senders or [Sender(Community("public"))], clock)
+    senders = senders or [Sender(Community("public"))]
+    listener = TrapListener(arguments.address, arguments.port, senders, clock, refused=Refusals())
     async with listener:
         print(f"listening on {arguments.address} port {listener.port}", file=sys.stderr)
         async for received in listener:
             line = json.dumps(asdict(received)) if arguments.format == "json" else describe(received)
             print(line, flush=True)
+
+
+class Refusals:
+    """Says on standard error what is not accepted: one line for each source and cause, and not without end."""
+
+    def __init__(self) -> None:
+        """Nothing was refused yet."""
+        self._said: set[tuple[str, str]] = set()
+
+    def __call__(self, source: str, cause: str) -> None:
+        """Say it, unless it was said."""
+        if (source, cause) in self._said or len(self._said) > _MOST_REFUSALS:
+            return
+        self._said.add((source, cause))
+        # Whoever forges addresses could fill a screen.
+        last = len(self._said) > _MOST_REFUSALS
+        said = "refused more, from others or for other causes" if last else f"refused from {source}: {cause}"
+        print(said, file=sys.stderr, flush=True)
 
 
 def describe(received: Received) -> str:
@@ -173,9 +193,9 @@ def _parse_engine_id(text: str) -> bytes:
 def _secret(path: str) -> Secrets:
     """Return the user in a secrets file, or else its community."""
     try:
-        return load_secrets(path, "3")
+        return load_secrets(path, "3", reader="whoever runs this")
     except SecretsError as no_user:
         try:
-            return load_secrets(path, "2c")
+            return load_secrets(path, "2c", reader="whoever runs this")
         except SecretsError:
             raise no_user from None

@@ -1,6 +1,9 @@
 """The unit and what belongs to it: accepted by systemd, confined, and true to the code; the example configuration."""
 
+import itertools
+import os
 import re
+import runpy
 import shutil
 import subprocess
 import tomllib
@@ -66,6 +69,17 @@ def test_the_daemon_has_one_capability_and_is_looked_after() -> None:
     assert unit["RuntimeDirectoryPreserve"] == ["yes"]
 
 
+def test_a_reload_looks_at_the_configuration_first() -> None:
+    assert directives()["ExecReload"] == ["/usr/bin/zcs-exporter check-config", "/bin/kill -HUP $MAINPID"]
+
+
+def test_nothing_is_hidden_that_would_keep_a_file_system_of_zimbra_mounted() -> None:
+    hidden = " ".join(directives()["InaccessiblePaths"]).split()
+
+    assert "-/etc/krb5.keytab" in hidden
+    assert not [path for path in hidden if path.startswith("-/opt")]
+
+
 def test_its_directories_are_those_of_the_code() -> None:
     unit = directives()
 
@@ -127,3 +141,42 @@ def test_what_the_package_carries_is_what_the_project_asks_for() -> None:
     carried = re.findall(r"^([\w-]+)==", (ROOT / "packaging/deb/requirements.txt").read_text(), re.M)
 
     assert wanted <= set(carried)
+
+
+def test_packages_of_newer_commits_have_higher_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    of = runpy.run_path(str(ROOT / "packaging/deb/build"))["version_and_epoch"]
+
+    def git(*arguments: str, at: int = 0) -> None:
+        who = {"GIT_COMMITTER_DATE": f"{at} +0200", "GIT_CONFIG_GLOBAL": "/dev/null", "HOME": str(tmp_path)}
+        name = ("-c", "user.name=n", "-c", "user.email=n@example.com", "-c", "init.defaultBranch=main")
+        subprocess.run(["git", *name, *arguments], cwd=tmp_path, env={**os.environ, **who}, check=True)
+
+    def commit(at: int) -> str:
+        git("commit", "--quiet", "--allow-empty", "--message=m", at=at)
+        version, epoch = of("0.1.0", tmp_path)
+        assert epoch == at
+        return str(version)
+
+    git("init", "--quiet")
+    versions = [commit(1_795_345_825), commit(1_795_350_000)]
+    assert re.fullmatch(r"0\.1\.0~git20261122\.111025\.[0-9a-f]{7}", versions[0])
+    git("tag", "v0.1.0")
+    versions.append(of("0.1.0", tmp_path)[0])
+    assert versions[2] == "0.1.0"
+    versions += [commit(1_795_360_000), "0.1.1~git20261123.000000"]
+    for older, newer in itertools.pairwise(versions):
+        subprocess.run(["dpkg", "--compare-versions", f"{older}-1", "lt", f"{newer}-1"], check=True)
+
+
+def test_without_git_the_time_is_that_of_the_files_unless_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    of = runpy.run_path(str(ROOT / "packaging/deb/build"))["version_and_epoch"]
+    (tmp_path / "pyproject.toml").touch()
+    os.utime(tmp_path / "pyproject.toml", (1_795_345_825, 1_795_345_825))
+
+    assert of("0.1.0", tmp_path) == ("0.1.0~git20261122.111025", 1_795_345_825)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    assert of("0.1.0", tmp_path) == ("0.1.0~git19700101.000000", 0)

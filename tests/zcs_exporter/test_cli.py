@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from zcs_exporter.cli import COMMANDS
+from zcs_exporter.cli import COMMANDS, main
 from zcs_exporter.command_line import parse
+from zcs_exporter.config import config_model
+from zcs_exporter.config_check import faults_outside
+from zcs_exporter.reference import render_configuration_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -155,6 +158,45 @@ def test_a_place_where_no_snmpd_can_be_is_a_fault(place: str, expected: str, con
     assert done.returncode == (1 if expected else 0)
     assert expected in done.stderr
     assert done.stderr.count("\n") == bool(expected)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize(("owner", "port", "good"), [(65534, 1, False), (0, 1, True), (65534, 65535, True)])
+def test_a_port_that_the_daemon_may_not_bind_is_a_fault(owner: int, port: int, good: bool, tmp_path: Path) -> None:
+    state, secret = tmp_path / "state", tmp_path / "agent.community"
+    state.mkdir()
+    os.chown(state, owner, owner)
+    secret.write_text("community: 0123456789abcdefgh\n")
+    secret.chmod(0o600)
+    agent = {
+        "enabled": True,
+        "listen": f"127.0.0.1:{port}",
+        "allow": ["127.0.0.1/32"],
+        "communities": [str(secret)],
+    }
+    found = faults_outside(
+        config_model(()).model_validate({"state": {"directory": str(state)}, "snmp_agent": agent, "collectors": {}})
+    )
+    assert len(found) == (not good), found
+    for fault in found:
+        assert fault.startswith("snmp_agent.listen: 127.0.0.1:1: only root may listen on ports below ")
+        assert "'proxy ... 127.0.0.1:1161 ...'" in fault
+        assert "snmp_agent.agentx: /var/agentx/master" in fault
+
+
+def test_listening_where_something_listens_is_said_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        assert main(["trap", "listen", "--port", str(port)]) == 2
+    assert capsys.readouterr().err == (
+        f"zcs-exporter: cannot listen on 127.0.0.1 port {port}: Address already in use; "
+        "something listens there, as snmptrapd may: end it, or name another --port\n"
+    )
+
+
+def test_the_documentation_has_a_default_for_every_option() -> None:
+    assert "PydanticUndefined" not in render_configuration_page(config_model())
 
 
 def test_a_directory_that_cannot_be_written_is_named_with_a_remedy(config: str, tmp_path: Path) -> None:

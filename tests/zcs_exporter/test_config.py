@@ -44,6 +44,10 @@ BROKEN = {
     "network with host bits": ("web: {allow: [192.0.2.1/24]}", "write it like 192.0.2.0/24"),
     "network that is none": ("web: {allow: [office]}", "'office' is not a network"),
     "networks that are one text": ("web: {allow: 192.0.2.0/24}", r"web.allow: must be a list; write it like \[192.0"),
+    "agent's listen without port": (
+        "snmp_agent: {listen: '127.0.0.1'}",
+        r"snmp_agent.listen: '127.0.0.1' is not an address and port; write it like 127.0.0.1:1161 or \[::1\]:1161",
+    ),
     "users that are one text": (
         "snmp_agent: {users: /etc/agent.secret}",
         r"snmp_agent.users: must be a list; write it like \[/etc/agent.secret\]",
@@ -129,6 +133,22 @@ def test_a_fault_is_told_in_one_line_with_its_place_and_a_remedy(tmp_path: Path,
     assert found[0].startswith(f"{tmp_path}/config.yaml")
     assert re.search(expected, found[0]), found[0]
     assert "\n" not in found[0].strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "snmp_agent: {communities: [0123456789abcdef]}",
+        "snmp_agent: {communities: 0123456789abcdef}",
+        "snmp_agent: {users: [0123456789abcdef]}",
+        "snmp_agent: {users: 0123456789abcdef}",
+        "notify: {snmp: [{name: a, host: 192.0.2.1, secrets: 0123456789abcdef}]}",
+    ],
+)
+def test_a_secret_that_stands_in_place_of_its_file_is_not_repeated(tmp_path: Path, text: str) -> None:
+    [fault] = faults(tmp_path, text)
+    assert "0123456789abcdef" not in fault
+    assert "/etc/zcs-exporter/agent." in fault
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -223,6 +243,14 @@ def test_files_of_conf_d_are_added_in_name_order(tmp_path: Path) -> None:
 
     assert [target.name for target in config.notify.snmp] == ["a", "b"]
     assert config.log.level == "debug"
+
+
+def test_files_of_conf_d_count_where_there_is_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "nms.yaml").write_text("notify: {snmp: [{name: nms, host: h, secrets: /s}]}")
+    monkeypatch.setattr("zcs_exporter.config.DEFAULT_FILE", str(tmp_path / "config.yaml"))
+
+    assert [target.name for target in load_config(None, CATALOGUE).notify.snmp] == ["nms"]
 
 
 def test_a_value_given_in_two_files_is_a_fault_that_names_the_second(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import os
+import pwd
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from fakes import ManualClock
 
 from collectors.services.maintenance import parse_maintenance_end
 from zcs_exporter.contract import MAINTENANCE_LIMIT
-from zcs_exporter.silence import SilenceError, end_silence, silence
+from zcs_exporter.silence import SilenceError, end_silence, silence, silence_now
 
 
 def test_the_daemon_reads_the_end_that_was_written(tmp_path: Path, manual: ManualClock) -> None:
@@ -41,6 +43,23 @@ def test_ending_one_that_is_over_says_since_when(written: str, tmp_path: Path, m
     said = f"the maintenance was over already, since {end:%Y-%m-%d %H:%M:%S %z}"
     assert end_silence(str(path), manual.clock) == said
     assert not path.exists()
+
+
+def test_what_holds_is_told_until_when_since_when_and_by_whom(tmp_path: Path, manual: ManualClock) -> None:
+    path = tmp_path / "maintenance"
+    assert silence_now(str(path), manual.clock).startswith("nobody holds alarms; write how long")
+    end = silence(str(path), 60, manual.clock)
+    os.utime(path, (manual.now, manual.now))
+    since = datetime.fromtimestamp(int(manual.now)).astimezone()
+    assert silence_now(str(path), manual.clock) == (
+        f"alarms about services, probes and JVMs are to be held until {end:%Y-%m-%d %H:%M:%S %z}; set at "
+        f"{since:%Y-%m-%d %H:%M:%S %z} by {pwd.getpwuid(os.geteuid()).pw_name}; --end ends it"
+    )
+    manual.advance(60)
+    assert "a maintenance was over at" in silence_now(str(path), manual.clock)
+    path.write_text("tomorrow")
+    assert "holds no time" in silence_now(str(path), manual.clock)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("written", ["", "tomorrow", "9" * 40, "\xff"])

@@ -153,3 +153,17 @@ def test_what_cannot_be_listened_to_is_refused_in_one_line(port: int, engine_id:
     with pytest.raises(ValueError, match=message) as refusal:
         asyncio.run(trap.listen(wish, Clock()))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_refusal_is_said_once_for_each_source_and_cause_and_not_without_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refused = trap.Refusals()
+    for _ in range(3):
+        refused("192.0.2.1", "its community is not known here")
+    assert capsys.readouterr().err == "refused from 192.0.2.1: its community is not known here\n"
+    for number in range(1000):
+        refused(f"2001:db8::{number}", "it cannot be decoded")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 100
+    assert lines[-1] == "refused more, from others or for other causes"

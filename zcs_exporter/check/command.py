@@ -43,7 +43,9 @@ def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | 
         everything = not arguments.family and not arguments.alert
         return judge(alerts, snapshot, rules, all_rules=everything)
     except (AskError, SecretsError) as exc:
-        return Result(Severity.UNKNOWN, str(exc))
+        # What is only for root and the daemon: its token, and its web configuration file.
+        elsewise = ", or ask with --url and --login" if config and "the daemon's user" in str(exc) else ""
+        return Result(Severity.UNKNOWN, f"{exc}{elsewise}")
     except (LookupError, TypeError, ValueError) as exc:
         return Result(Severity.UNKNOWN, f"the answer is not that of a zcs-exporter ({type(exc).__name__}: {exc})")
 
@@ -57,6 +59,9 @@ def _rules(rules: Sequence[AlertRule], families: Sequence[str], alerts: Sequence
                     f"{name} is no {'alert' if asked is alerts else 'family'}"
                     + (f"; did you mean {near[0]}?" if near else "")
                 )
+    for family in families:
+        if not any(rule.family == family for rule in rules):
+            raise CheckError(f"no alert of family {family} exists in this version; leave --family {family} out")
     return [rule for rule in rules if not (families or alerts) or rule.family in families or rule.name in alerts]
 
 
@@ -73,7 +78,7 @@ def _ask(arguments: argparse.Namespace, config: Config | None, path: str) -> Any
 
 def _read_login(path: str) -> _Login:
     """Return user and password; the message never has a part of the file's content."""
-    text = read_private_file(path, os.geteuid(), os.getegid())
+    text = read_private_file(path, os.geteuid(), os.getegid(), "whoever runs this")
     try:
         content, _ = load_yaml(text)
         return _Login.model_validate(content)

@@ -79,10 +79,26 @@ def judge(
     lines = [f"{alarm['severity']}: {alarm['summary']}: {alarm['action']}" for alarm in alarms]
     details = _details([*lines, *(f"collector {text}" for text in blind)], len(entries) - len(perfdata))
     status = _severity(alarms[0]) if alarms else Severity.OK
+    # Where nothing is judged, no alarm says nothing.
+    if status is Severity.OK and not any(_is_on(rule, series) for rule in rules):
+        return Result(Severity.UNKNOWN, f"{host}: {_off(rules, all_rules=all_rules)}", details, tuple(perfdata))
     # A collector that fails may hide what is asked for.
     if status is Severity.OK and blind:
         return Result(Severity.UNKNOWN, f"{host}: cannot see: {blind[0]}", details, tuple(perfdata))
     return Result(status, f"{host}: {_sentence(alarms)}{_maintenance(series, now)}", details, tuple(perfdata))
+
+
+def _is_on(rule: AlertRule, series: "_Series") -> bool:
+    """Return whether the daemon judges by a rule: one that is switched off has no threshold."""
+    return any(("alert", rule.name) in labels for labels in series.get("zcs_alert_threshold", {}))
+
+
+def _off(rules: Sequence[AlertRule], *, all_rules: bool) -> str:
+    if all_rules:
+        return "every alert is switched off in the configuration of the daemon"
+    names = ", ".join(rule.name for rule in rules[:_SHOWN])
+    more = f" and {len(rules) - _SHOWN} more are" if len(rules) > _SHOWN else " are" if len(rules) > 1 else " is"
+    return f"{names}{more} switched off in the configuration of the daemon, or not known to its version"
 
 
 def _severity(alarm: Mapping[str, Any]) -> Severity:

@@ -58,7 +58,9 @@ Each shows the worst of its alarms that stand, and whatever is heard of the host
 {silence} s they are UNKNOWN. A heartbeat also says which alarms stand, and takes away one whose clear was lost, in a
 long outage or because the host lost its state. While others stand that were never raised here, that one may be among
 them, so it is UNKNOWN and "Perhaps over". Those are alarms whose cause was there before the first start of the daemon:
-nobody is paged for them, "{life}" names them, and their first reminder shows them like any other.
+nobody is paged for them, "{life}" names them, and their first reminder shows them like any other. An alarm whose
+raise was lost makes "{life}" a WARNING until it is told or over: `zcs-exporter alerts` shows it, and
+`zcs-exporter trap replay` sends it. A heartbeat that comes late, after what is newer, changes nothing.
 
 On Debian 12, in `packaging/managers`, as root:
 

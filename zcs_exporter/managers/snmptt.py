@@ -20,6 +20,8 @@ SUBMIT = "/usr/local/lib/zcs-exporter/zcs-submit"
 _NO_LIFE = (STOPPING, TEST)
 """Who is about to stop answers for nothing from then on, and a test is sent by hand, whether the daemon runs or not."""
 
+_OF_ALARMS = tuple(kind for each in CLASSES for kind in (each.raised, each.cleared))
+
 _HEAD = f"""\
 # snmptt.conf: the notifications of zcs-exporter, by their numbers; no MIB is needed.
 #
@@ -88,6 +90,8 @@ def _event(kind: NotificationType, root: Oid, label: str, alarm: str | None = No
 
 
 def _options(kind: NotificationType, label: str) -> Iterator[str]:
+    if kind.name == HEARTBEAT or kind in _OF_ALARMS:
+        yield f'--sequence "${PLACE["zcsNotifySequence"]}"'
     if kind.name == HEARTBEAT:
         yield f'--standing "${PLACE["zcsNotifyCount"]} ${PLACE["zcsNotifyObject"]}"'
     elif label != LIFE_LABEL and kind.name not in _NO_LIFE:

@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -I
 """Hand what a notification of zcs-exporter says to Nagios or Icinga 2.
 
-    zcs-submit [--config FILE] [--heard SERVICE] [--standing NUMBERS] SERVICE HOST SEVERITY TEXT ALARM [SERVICE ...]
+    zcs-submit [--config FILE] [--heard SERVICE] [--sequence NUMBER] [--standing NUMBERS]
+               SERVICE HOST SEVERITY TEXT ALARM [SERVICE ...]
 
 A service stands for all alarms of one kind and shows the worst of those that stand, so that the end of one does not
 hide another. ALARM is what ties a raise to its clear; 0 is shown and not remembered. SEVERITY is 0 to 3, or ok,
@@ -11,6 +12,9 @@ that all are as fresh as the host's last word; the service of --heard becomes OK
 NUMBERS are what a heartbeat says of the alarms that stand: how many, then numbers between the first and last of which
 no other ones do. An alarm that is noted here and does not stand there is over, though its clear was lost. Where others
 stand that were never told here, as after the host has lost its state, one of them may be the same: then it is unknown.
+A number with a plus is of an alarm whose raise was told: where it was not told here, it got lost, and the heartbeat's
+SERVICE is a warning until it is told or over. NUMBERS are of no use when what is newer by its NUMBER, which rises by
+one, came before.
 
 No argument reaches a shell or a path unchecked, and what no notification of zcs-exporter has in its texts becomes a
 question mark. FILE is /etc/zcs-submit.conf by default. Needs Python 3.6 and nothing else.
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     Standing = dict[str, tuple[int, str]]  # by what ties raise and clear together: state and text
     Book = dict[str, Standing]  # by service
     Told = dict[str, tuple[int, list[str]]]  # by service: state and lines
-    Numbers = tuple[int, list[int]]  # how many stand, and what --standing names
+    Numbers = tuple[int, list[int], set[int]]  # how many stand, what --standing names, which of those were raised
 
 CONFIG = "/etc/zcs-submit.conf"
 STATES = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -49,11 +53,15 @@ MOST_ALARMS = 1000
 MOST_OCTETS = 3500  # a pipe takes up to 4096 in one piece
 PATIENCE = 10.0  # seconds
 DOUBTFUL = "Perhaps over: "
+WRAP = 1 << 32
+MOST_LATE = 1000  # what is further behind is no late one, but of a sender that began anew
+MOST_IGNORED = 3  # rising heartbeats in a row that seem late: then the sender has gone back, to an older state
+SENDER = "#sender"  # in the book, where no service is called so: what is known of the sequence numbers
 
 
 def main(arguments: "list[str]") -> int:
     """Carry out one command line and return its exit status."""
-    options = {"--config": CONFIG, "--heard": "", "--standing": ""}
+    options = {"--config": CONFIG, "--heard": "", "--sequence": "", "--standing": ""}
     while len(arguments) > 1 and arguments[0] in options:
         options[arguments[0]], arguments = arguments[1], arguments[2:]
     heard = [options["--heard"]] if options["--heard"] else []
@@ -71,8 +79,18 @@ def main(arguments: "list[str]") -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state, text = state_of(severity), UNSAFE.sub("?", text)[:255]
             place = os.path.join(directory, host + ".json")
-            told = results(place, service, state, text, alarm, arguments[5:], numbers(options["--standing"]))
-            told.update((each, (0, ["zcs-exporter is heard"])) for each in heard)
+            book = load(place)
+            former = json.dumps(book)
+            sequence = options["--sequence"] if re.fullmatch("[0-9]{1,10}", options["--sequence"]) else ""
+            standing = None if alarm != "0" else numbers(options["--standing"])
+            if standing is not None and sequence and out_of_turn(book, sequence):
+                standing = None
+            told = results(book, service, state, text, alarm, arguments[5:], standing)
+            told.update((each, life(book, each, "zcs-exporter is heard")) for each in heard)
+            if alarm != "0" or json.dumps(book) != former:
+                if sequence and not late(book, sequence):
+                    book.setdefault(SENDER, {})["#last"] = (0, sequence)
+                save(place, book)
             tell(settings, host, told)
     except (OSError, ValueError, KeyError, configparser.Error, http.client.HTTPException) as exc:
         complaint = f"zcs-submit: {host}: {service}: {UNSAFE.sub('?', str(exc))}"
@@ -92,43 +110,79 @@ def state_of(severity: str) -> int:
 def numbers(text: str) -> "Numbers | None":
     """Return what ``--standing`` says; None where it says nothing, as a host does that does not know yet."""
     words = text.split()
-    if len(words) < 3 or not all(re.fullmatch("[0-9]{1,10}", word) for word in words):
+    if len(words) < 3 or not all(re.fullmatch("[+]?[0-9]{1,10}", word) for word in words):
         return None
-    return int(words[0]), [int(word) for word in words[1:]]
+    return int(words[0]), [int(word) for word in words[1:]], {int(word) for word in words[1:] if word[0] == "+"}
+
+
+def late(book: "Book", sequence: str) -> bool:
+    """Return whether something newer of the same sender is noted."""
+    _, last = book.get(SENDER, {}).get("#last", (0, ""))
+    return last.isdecimal() and (int(last) - int(sequence)) % WRAP < MOST_LATE
+
+
+def out_of_turn(book: "Book", sequence: str) -> bool:
+    """Return whether a heartbeat is older than what is noted, and note that for the next one."""
+    sender = book.setdefault(SENDER, {})
+    count, before = sender.pop("#late", (0, ""))
+    if not late(book, sequence):
+        return False
+    if before != sequence:
+        rises = before.isdecimal() and (int(sequence) - int(before)) % WRAP < MOST_LATE
+        count = count + 1 if rises else 1
+    if count >= MOST_IGNORED:
+        del sender["#last"]
+        return False
+    sender["#late"] = (count, sequence)
+    return True
 
 
 def results(
-    place: str, service: str, state: int, text: str, alarm: str, others: "list[str]", standing: "Numbers | None" = None
+    book: "Book", service: str, state: int, text: str, alarm: str, others: "list[str]", standing: "Numbers | None"
 ) -> "Told":
-    """Note a change in the book at ``place``, and return what to tell of the service and of the others."""
-    book = load(place)
+    """Note a change in the book, and return what to tell of the service and of the others."""
     otherwise = "No alarm that was told here stands"
     over = {}  # type: dict[str, str]
     if alarm != "0":
         alarms = book.setdefault(service, {})
-        alarms.pop(alarm, None)
+        for each in book.values():
+            each.pop(alarm, None)
         if state and len(alarms) < MOST_ALARMS:
             alarms[alarm] = (state, text)
-        save(place, book)
     elif standing is not None:
-        former = json.dumps(book)
-        over, strangers = compare(book, standing)
-        if json.dumps(book) != former:
-            save(place, book)
+        over, strangers = compare(book, service, standing)
         otherwise = f"{otherwise}, but {strangers} may that were not: see {service}" if strangers else "No alarm stands"
     found = {each: shown(book.get(each, {}), over.get(each, otherwise)) for each in others}
-    found[service] = (state, [text]) if alarm == "0" else shown(book[service], text)
+    if alarm != "0":
+        found[service] = shown(book[service], text)
+    else:
+        found[service] = (state, [text]) if state else life(book, service, text)
     return found
 
 
-def compare(book: "Book", standing: "Numbers") -> "tuple[dict[str, str], int]":
+def life(book: "Book", service: str, otherwise: str) -> "tuple[int, list[str]]":
+    """Return what to tell of the service of a heartbeat, where those alarms are noted whose raise was lost."""
+    count = len(book.get(service, {}))
+    if not count:
+        return 0, [otherwise]
+    alarms, them = ("1 alarm stands that was", "it") if count == 1 else (f"{count} alarms stand that were", "them")
+    return 1, [f"{alarms} not told here: zcs-exporter alerts shows {them}, trap replay sends {them}"]
+
+
+def compare(book: "Book", heartbeat: str, standing: "Numbers") -> "tuple[dict[str, str], int]":
     """Bring the book to what a heartbeat says; return texts for services that lost an alarm, and how many it lacks.
 
-    What has no number is not from zcs-exporter and stays.
+    What has no number is not from zcs-exporter and stays. Where a raise was lost, its number is noted below the
+    service ``heartbeat``.
     """
-    count, (first, *rest) = standing
+    count, (first, *rest), raised = standing
     named = {first, *rest}
+    lost = book.pop(heartbeat, {})
     noted = [(service, key) for service, alarms in book.items() for key in alarms if key.isdecimal()]
+    # The next heartbeat may name others where not all fit.
+    lost = {key: each for key, each in lost.items() if key.isdecimal() and not first <= int(key) <= rest[-1]}
+    news = sorted(raised - {int(key) for _, key in noted})
+    lost.update((str(each), (1, "")) for each in news[: max(0, MOST_ALARMS - len(lost))])
     gone = [(service, key) for service, key in noted if first <= int(key) <= rest[-1] and int(key) not in named]
     strangers = max(0, count - (len(noted) - len(gone)))
     over = {}
@@ -140,6 +194,8 @@ def compare(book: "Book", standing: "Numbers") -> "tuple[dict[str, str], int]":
             book[service][key] = (3, (DOUBTFUL + text)[:255])
         else:
             over[service] = "Over, without its clear: " + text
+    if lost:
+        book[heartbeat] = lost
     return over, strangers
 
 

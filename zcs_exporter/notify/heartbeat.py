@@ -1,7 +1,7 @@
 """The sign of life, and what it says about which alarms stand: by it a receiver finds what it has missed."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from zcs_exporter.alerting.alarm import Alarm
 from zcs_exporter.contract import EvidenceItem, EvidenceKind
@@ -38,26 +38,30 @@ def heartbeat(at: float, event_id: str, host: str, alarms: Sequence[tuple[Alarm,
         "",
         at,
         text,
-        object="" if hidden is None else standing([alarm.alarm_id for alarm, _ in alarms]),
+        object="" if hidden is None else standing({alarm.alarm_id: not alarm.baseline for alarm, _ in alarms}),
         count=len(alarms) + (hidden or 0),
         # No raise has told of these, and there may be none for a day.
         evidence=tuple(EvidenceItem(EvidenceKind.TEXT, each) for each in first[:MOST_TEXTS]),
     )
 
 
-def standing(alarm_ids: Sequence[int], choose: Callable[[int], int] = random.randrange) -> str:
+def standing(raised: Mapping[int, bool], choose: Callable[[int], int] = random.randrange) -> str:
     """Return numbers between the first and last of which no alarm stands but those that are named.
 
     The ends are 0 and ``LAST``. Where not all fit, it is a part that ``choose`` chooses, so that in time all are told.
+
+    Args:
+        raised: The alarms that stand by number, each with whether its raise was told; such a one has a plus.
+        choose: Returns a number below its argument.
     """
-    numbers = [0, *sorted(alarm_ids), LAST]
-    text = " ".join(map(str, numbers))
+    words = ["0", *(f"+{number}" if raised[number] else str(number) for number in sorted(raised)), str(LAST)]
+    text = " ".join(words)
     if len(text) <= MOST_OCTETS:
         return text
-    begin = choose(len(numbers) - 1)
-    text = str(numbers[begin])
-    for number in numbers[begin + 1 :]:
-        if len(text) + 1 + len(str(number)) > MOST_OCTETS:
+    begin = choose(len(words) - 1)
+    text = words[begin]
+    for word in words[begin + 1 :]:
+        if len(text) + 1 + len(word) > MOST_OCTETS:
             break
-        text += f" {number}"
+        text += f" {word}"
     return text

@@ -1,12 +1,12 @@
 """Receives notifications: for ``trap listen``, and beside the demo's daemon."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from zcs_exporter.contract import Clock
-from zcs_exporter.snmp.gate import Gate
+from zcs_exporter.snmp.gate import MAX_DATAGRAM, Gate
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 from zcs_exporter.snmp.notification import VARIABLES, Notification, decode
 from zcs_exporter.snmp.secrets import Secrets
@@ -70,9 +70,19 @@ class TrapListener:
     """
 
     def __init__(
-        self, address: str, port: int, senders: Sequence[Sender], clock: Clock, root: Oid = DEFAULT_ROOT
+        self,
+        address: str,
+        port: int,
+        senders: Sequence[Sender],
+        clock: Clock,
+        root: Oid = DEFAULT_ROOT,
+        refused: Callable[[str, str], None] = lambda source, cause: None,
     ) -> None:
-        """Listen on ``port``, 0 for any free one, from ``start`` on; the engine id is a new one each time."""
+        """Listen on ``port``, 0 for any free one, from ``start`` on; the engine id is a new one each time.
+
+        ``refused`` is called with the source and the cause of each datagram that is not accepted.
+        """
+        self._refused = refused
         self._address = address
         self._senders = tuple(senders)
         self._clock = clock
@@ -98,8 +108,8 @@ class TrapListener:
         from zcs_exporter.snmp.stack.reception import Reception
 
         identity = EngineIdentity(self.engine_id, next_boots(0, self._clock.wall()), ForwardClock(self._clock))
-        self._gate = Gate(self._clock, _RATE, _BURST, self._waiting.full)
-        self._reception = Reception(identity, self._gate, self._take)
+        self._gate = _TellingGate(self._clock, self._waiting.full, self._refused)
+        self._reception = Reception(identity, self._gate, self._take, self._refused)
         for number, sender in enumerate(self._senders):
             self._reception.allow(sender.secrets, sender.engine_id, number)
         self.port = await self._reception.open(self._address, self.port)
@@ -129,6 +139,25 @@ class TrapListener:
 
     def _take(self, arrival: "Arrival") -> None:
         self._waiting.put_nowait(understand(arrival, self._root))
+
+
+class _TellingGate(Gate):
+    """Says what it does not let through."""
+
+    def __init__(self, clock: Clock, full: Callable[[], bool], refused: Callable[[str, str], None]) -> None:
+        super().__init__(clock, _RATE, _BURST, full)
+        self._refused = refused
+
+    def admits(self, datagram: bytes, source: str) -> bool:
+        admitted = super().admits(datagram, source)
+        if not admitted:
+            long = len(datagram) > MAX_DATAGRAM
+            self._refused(source, f"it is over {MAX_DATAGRAM} octets" if long else "too much comes at once")
+        return admitted
+
+    def failed(self, source: str) -> None:
+        super().failed(source)
+        self._refused(source, "it cannot be decoded")
 
 
 _UP_TIME: Oid = (1, 3, 6, 1, 2, 1, 1, 3, 0)

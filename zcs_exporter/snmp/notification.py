@@ -74,8 +74,9 @@ VARIABLES = (
         Syntax.TEXT,
         "What the rule looked at, such as a mount point, a queue or a service. Rule and object together are what is "
         "raised once and cleared once. In a heartbeat, alarms that stand, by the numbers of zcsNotifyAlarmIndex: "
-        "between the first and the last number no other alarm stands. The ends 0 and 4294967295 are no alarms. Where "
-        "not all fit, each heartbeat has another part; it is empty while nobody knows what stands.",
+        "between the first and the last number no other alarm stands. The ends 0 and 4294967295 are no alarms. A plus "
+        "is before each whose raise was told, so who knows nothing of it has missed that. Where not all fit, each "
+        "heartbeat has another part; it is empty while nobody knows what stands.",
         limit=128,
     ),
     Variable(

@@ -64,7 +64,9 @@ class _File(Section):
     allow_weak: bool = False
 
 
-def load_secrets(path: str, version: Version, *, uid: int | None = None, gid: int | None = None) -> Secrets:
+def load_secrets(
+    path: str, version: Version, *, uid: int | None = None, gid: int | None = None, reader: str = "the daemon"
+) -> Secrets:
     """Return the secrets for SNMP ``version`` in the file at ``path``.
 
     Args:
@@ -72,19 +74,26 @@ def load_secrets(path: str, version: Version, *, uid: int | None = None, gid: in
         version: Decides which keys the file needs.
         uid: The daemon's user; the user of this process unless given.
         gid: The daemon's group; the group of this process unless given.
+        reader: Who reads it, in words.
 
     Raises:
         SecretsError: The file, its owner, its mode or a key is not as it should be.
     """
-    text = read_private_file(path, os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid)
+    text = read_private_file(path, os.geteuid() if uid is None else uid, os.getegid() if gid is None else gid, reader)
     content = _parsed(path, text)
     if version == "3":
         return _usm_user(path, content)
     return _community(path, content)
 
 
-def read_private_file(path: str, uid: int, gid: int) -> str:
+def read_private_file(path: str, uid: int, gid: int, reader: str = "the daemon") -> str:
     """Return the text of a file that nobody but root, ``uid`` and ``gid`` can read or change.
+
+    Args:
+        path: Where it is.
+        uid: Who may own it besides root.
+        gid: The group that may read it.
+        reader: Who that is, in words.
 
     Raises:
         SecretsError: It cannot be read, or somebody else could.
@@ -93,7 +102,7 @@ def read_private_file(path: str, uid: int, gid: int) -> str:
         # Not blocking, so that a FIFO in its place is refused and not waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as exc:
-        raise SecretsError(f"{path}: {exc.strerror}; name a secrets file that the daemon can read") from exc
+        raise SecretsError(f"{path}: {exc.strerror}; name a file of mode 0600 that {reader} can read") from exc
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
@@ -141,7 +150,9 @@ def _explained(kind: str, place: tuple[int | str, ...]) -> str:
     key = ".".join(map(str, place))
     if kind == "missing":
         return f"'{key}' is missing; add it"
-    return f"'{key}' has the wrong type; put the value in quotes, or below it 'protocol:' and 'password:'"
+    if kind == "string_type":
+        return f"'{key}' is no text; put the value in quotes"
+    return f"'{key}' has the wrong type; write below it 'protocol:' and 'password:'"
 
 
 def _community(path: str, content: _File) -> Community:

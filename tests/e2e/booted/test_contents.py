@@ -57,7 +57,7 @@ def test_all_belongs_to_root_and_only_programs_are_executable(listing: dict[str,
 def test_it_says_what_it_is_and_what_it_needs(package: Path) -> None:
     control = dict(re.findall(r"^([\w-]+): (.*)$", run("dpkg-deb", "--field", package), re.M))
 
-    assert control["Version"].startswith(f"{__version__}-")
+    assert re.fullmatch(rf"{re.escape(__version__)}([~+]git[0-9a-f.]+)?-1", control["Version"])
     for need in ("python3 (>= 3.11)", "python3 (<< 3.14~)", "systemd"):
         assert need in control["Depends"].split(", ")
 

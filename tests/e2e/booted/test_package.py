@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,7 +100,7 @@ def successor(package: Path) -> Path:
     return Path("/tmp/successor.deb")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host(package: Path, zcs: Zcs, postfix: Postfix, mariadb: MariaDb, jvms: Jvms) -> Iterator[None]:
     """A Zimbra host with everything that the daemon looks at, before it is installed."""
     make_directories("zmstat")
@@ -149,9 +150,11 @@ def test_the_doctor_as_the_documentation_calls_it_misses_none_either(host: None)
 
 def test_the_unit_is_accepted_without_a_word_and_confines_the_daemon(host: None) -> None:
     assert run("systemd-analyze", "verify", UNIT) == ""
+    write(Path("/etc/krb5.keytab"), "keys\n", user="root", mode=0o600)
+    hidden = "/etc/shadow /etc/krb5.keytab"
     # A dollar sign in a unit is written twice.
     places = f"{STATE} /run/zcs-exporter {CONFIGURATION} {HOME} {HOME}/log /etc /home /tmp /usr /var/log /var/tmp"
-    probe = f"for p in {places}; do touch $$p/probe && rm $$p/probe && echo $$p; done; cat /etc/shadow; ls /root"
+    probe = f"for p in {places}; do touch $$p/probe && rm $$p/probe && echo $$p; done; cat {hidden}; ls /root"
 
     may = copy_of_the_unit("probe", "/bin/sh", "-c", f'"exec 2>/dev/null; {probe}"')
 
@@ -172,6 +175,21 @@ def test_a_configuration_is_taken_over_by_reload(host: None) -> None:
         5,
         "the next round within the new interval",
     )
+
+
+def test_a_faulty_configuration_fails_the_reload_and_changes_nothing(host: None) -> None:
+    before = pid()
+    faulty = CONFIGURATION / "conf.d/faulty.yaml"
+    faulty.write_text("notify: {heartbeet: 1s}\n")
+    try:
+        done = subprocess.run(["systemctl", "reload", UNIT], check=False)
+    finally:
+        faulty.unlink()
+
+    assert done.returncode != 0
+    assert "heartbeet" in journal()
+    assert (shown("ActiveState"), pid()) == ("active", before)
+    run("systemctl", "reload", UNIT)
 
 
 def test_file_systems_are_measured_as_they_are_outside(host: None) -> None:
@@ -254,6 +272,15 @@ def test_an_upgrade_keeps_state_and_maintenance(host: None, successor: Path) -> 
     assert (STATE / "token").read_text() == token
     assert value("zcs_maintenance", cause="file") == 1
     assert success() == dict.fromkeys(COLLECTORS, 1.0), journal()
+
+
+def test_when_dpkg_gives_up_what_it_began_the_daemon_runs_again(host: None) -> None:
+    for undone, redone in (("remove", "abort-remove"), ("deconfigure", "abort-deconfigure")):
+        run("/var/lib/dpkg/info/zcs-exporter.prerm", undone)
+        assert shown("ActiveState") == "inactive"
+        run("/var/lib/dpkg/info/zcs-exporter.postinst", redone)
+        assert shown("ActiveState") == "active"
+    wait_ready()
 
 
 def test_zimbra_that_comes_later_gets_the_daemon_into_its_group(host: None) -> None:

@@ -1,7 +1,9 @@
 import argparse
 import base64
 import json
+import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -62,7 +64,13 @@ def daemon() -> Iterator[Daemon]:
             "at": now,
             "ready": True,
             "collectors": [{"name": "filesystem", "outcome": "good", "metrics": [], "failure": None, "samples": []}],
-            "own": [],
+            "own": [
+                {
+                    "name": "zcs_alert_threshold",
+                    "labels": {"alert": "ZcsFilesystemFull", "severity": "warning"},
+                    "value": 0.85,
+                }
+            ],
         },
     }
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -189,6 +197,48 @@ def test_an_unknown_name_is_refused_with_the_nearest(
 ) -> None:
     with pytest.raises(CheckError, match=said.replace("?", r"\?")):
         ask("http://127.0.0.1:1", login, *families, alert=alerts)
+
+
+def test_a_family_without_any_alert_is_refused_and_never_good(login: Path) -> None:
+    assert not [rule for rule in CATALOGUE.alerts if rule.family == "certificate"]
+    with pytest.raises(CheckError, match="no alert of family certificate exists in this version"):
+        ask("http://127.0.0.1:1", login, "filesystem", "certificate")
+
+
+def test_what_the_daemon_does_not_judge_is_unknown(daemon: Daemon, login: Path) -> None:
+    assert ask(daemon.url, login, alert=("ZcsFilesystemFull",)).status is Severity.OK
+    found = ask(daemon.url, login, alert=("ZcsMysqldDown",))
+    assert found.status is Severity.UNKNOWN
+    assert "ZcsMysqldDown is switched off in the configuration of the daemon" in found.line
+
+
+def test_a_daemon_without_tls_is_said_to_have_none(daemon: Daemon, login: Path) -> None:
+    url = daemon.url.replace("http:", "https:")
+    assert ask(url, login).line == f"{url}: it does not speak TLS; try {daemon.url}"
+
+
+def test_a_login_file_that_is_missing_is_not_the_daemons_matter(daemon: Daemon, tmp_path: Path) -> None:
+    found = ask(daemon.url, tmp_path / "nosuch")
+    assert "name a file of mode 0600 that whoever runs this can read" in found.line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_may_not_read_the_web_configuration_is_told_how_to_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        web, file = Path(directory) / "web.yaml", Path(directory) / "config.yaml"
+        web.write_text("")
+        web.chmod(0o600)
+        file.write_text(f"web: {{config_file: {web}}}\n")
+        os.seteuid(65534)
+        try:
+            assert main(["check", "--config", str(file)]) == Severity.UNKNOWN
+        finally:
+            os.seteuid(0)
+    assert capsys.readouterr().out == (
+        f"ZCS UNKNOWN: {web}: Permission denied; run this as root or as the daemon's user, "
+        "or ask with --url and --login\n"
+    )
 
 
 def test_a_daemon_elsewhere_needs_a_login() -> None:

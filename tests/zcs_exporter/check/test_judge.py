@@ -45,6 +45,7 @@ def snapshot(*collectors: Mapping[str, Any], at: float = NOW, ready: bool = True
         sample("zcs_alert_threshold", 0.85, alert="ZcsFilesystemFull", severity="warning"),
         sample("zcs_alert_threshold", 0.95, alert="ZcsFilesystemFull", severity="critical"),
         sample("zcs_alert_threshold", 43200, alert="ZcsQueueNearExpiry", severity="warning"),
+        sample("zcs_alert_threshold", 1, alert="ZcsMysqldDown", severity="critical"),
     ]
     return {"host": "mail.example.com", "at": at, "ready": ready, "collectors": list(collectors), "own": own}
 
@@ -188,6 +189,15 @@ def test_a_failing_collector_matters_only_to_who_asks_for_what_it_watches() -> N
     alarmed = judge(alerts(alarm("warning")), both, RULES, all_rules=True)
     assert alarmed.status is Severity.WARNING
     assert "collector mysqld: no permission" in alarmed.details
+
+
+def test_a_daemon_that_judges_nothing_is_never_good() -> None:
+    nothing = snapshot(USED) | {"own": []}
+    found = judge(alerts(), nothing, RULES, all_rules=True)
+    assert found.status is Severity.UNKNOWN
+    assert found.line == "mail.example.com: every alert is switched off in the configuration of the daemon"
+    found = judge(alerts(), nothing, RULES[:5], all_rules=False)
+    assert f"{RULES[2].name} and 2 more are switched off" in found.line
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

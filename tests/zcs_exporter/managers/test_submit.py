@@ -176,6 +176,74 @@ def test_what_was_perhaps_over_is_over_when_nothing_stands_that_it_might_be(nagi
     assert nagios.told()[DISKS] == (0, "Over, without its clear: /opt is 97% full")
 
 
+def test_a_raise_that_was_lost_is_a_warning_of_the_heartbeat_until_it_is_told(nagios: Nagios) -> None:
+    warning = (1, "1 alarm stands that was not told here: zcs-exporter alerts shows it, trap replay sends it")
+    nagios.beat("3 0 7 +101 4294967295")  # 7 was there before the first start
+    assert nagios.told()[LIFE] == warning
+    # Neither a start nor another alarm takes that away.
+    nagios.submit(LIFE, HOST, "0", "started", "0", DISKS)
+    assert nagios.told()[LIFE] == warning
+    nagios.submit("--heard", LIFE, QUEUES, HOST, "1", "many wait", "102", DISKS)
+    assert nagios.told()[LIFE] == warning
+    nagios.beat("4 0 7 +101 +102 +103 4294967295")
+    assert nagios.told()[LIFE] == (
+        1,
+        "2 alarms stand that were not told here: zcs-exporter alerts shows them, trap replay sends them",
+    )
+    nagios.submit("--heard", LIFE, DISKS, HOST, "2", "/opt is 97% full", "101")
+    assert nagios.told() == {DISKS: (2, "/opt is 97% full"), LIFE: warning}
+    nagios.submit("--heard", LIFE, DISKS, HOST, "0", "Cleared: /store", "103")
+    assert nagios.told() == {DISKS: (2, "/opt is 97% full"), LIFE: (0, "zcs-exporter is heard")}
+    nagios.beat("3 0 7 +101 +102 4294967295")
+    assert nagios.told()[LIFE] == (0, "runs")
+
+
+def test_a_raise_that_was_lost_is_a_warning_until_it_is_over_though_not_every_heartbeat_names_it(
+    nagios: Nagios,
+) -> None:
+    for numbers, state in (
+        ("2 100 +101 102", 1),
+        ("2 102 +103 4294967295", 1),
+        ("1 0 100 102", 1),
+        ("0 102 4294967295", 0),
+    ):
+        nagios.beat(numbers)
+        assert nagios.told()[LIFE][0] == state, numbers
+
+
+@pytest.mark.parametrize("last", [500, 0, 4294967295])
+def test_a_heartbeat_that_is_older_than_a_raise_says_nothing_of_it(nagios: Nagios, last: int) -> None:
+    def number(more: int) -> tuple[str, str]:
+        return "--sequence", str((last + more) % (1 << 32))
+
+    nagios.submit(*number(0), DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.submit(*number(-3), DISKS, HOST, "1", "a replay", "16")
+    for late in (0, -1, -1, -1, -2, -3):  # such may come twice, and in any order, but not on and on
+        nagios.told()
+        nagios.submit(*number(late), "--standing", "0 0 4294967295", LIFE, HOST, "0", "runs", "0", DISKS)
+        assert nagios.told() == {LIFE: (0, "runs"), DISKS: (2, "2 alarms: /opt is 97% full\\na replay")}
+    nagios.submit(*number(1), "--standing", "0 0 4294967295", LIFE, HOST, "0", "runs", "0", DISKS)
+    assert nagios.told()[DISKS][0] == 0
+
+
+@pytest.mark.parametrize(("last", "begin", "ignored"), [(500, 1, 2), (500, 490, 2), (5000, 1, 0)])
+def test_a_host_that_began_anew_or_went_back_to_an_older_state_is_believed_before_long(
+    nagios: Nagios, last: int, begin: int, ignored: int
+) -> None:
+    nagios.submit("--sequence", str(last), DISKS, HOST, "2", "/opt is 97% full", "17")
+    nagios.told()
+    states = []
+    for more in range(4):
+        beat = "--sequence", str(begin + more), "--standing", "0 0 4294967295"
+        nagios.submit(*beat, LIFE, HOST, "0", "runs", "0", DISKS)
+        states.append(nagios.told()[DISKS][0])
+    assert states == [2] * ignored + [0] * (4 - ignored)
+    # And what is late of its new numbers is late again.
+    nagios.submit("--sequence", str(begin + 9), DISKS, HOST, "2", "/opt is 97% full", "18")
+    nagios.submit("--sequence", str(begin + 8), "--standing", "0 0 4294967295", LIFE, HOST, "0", "runs", "0", DISKS)
+    assert nagios.told()[DISKS][0] == 2
+
+
 def test_what_has_no_number_is_not_ours_and_stays(nagios: Nagios) -> None:
     nagios.submit("ZCS services", HOST, "2", "Service mta is down", "zimbra-mta")
     nagios.told()

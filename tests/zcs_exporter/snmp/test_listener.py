@@ -15,6 +15,8 @@ from pysnmp.hlapi.v3arch.asyncio import (
     UdpTransportTarget,
     UsmUserData,
     send_notification,
+    usmAesCfb128Protocol,
+    usmHMAC192SHA256AuthProtocol,
 )
 from pysnmp.proto.rfc1902 import Integer32, IpAddress, OctetString
 
@@ -94,6 +96,51 @@ def test_a_wrong_community_is_neither_shown_nor_answered() -> None:
                 await asyncio.wait_for(anext(listener), 0.1)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("auth", "cause"),
+    [
+        (CommunityData("guess"), "its community is not known here; name a file with it with --secrets"),
+        (CommunityData("guess", mpModel=0), "its community is not known here; name a file with it with --secrets"),
+        (UsmUserData("nobody"), "its user is not known here"),
+        (UsmUserData("traps"), "it is not both signed and encrypted"),
+    ],
+)
+def test_what_is_refused_is_told_with_its_source_and_cause(auth: object, cause: str) -> None:
+    refusals: list[tuple[str, str]] = []
+
+    async def run() -> None:
+        told = asyncio.Event()
+
+        def refused(*what: str) -> None:
+            refusals.append(what)
+            told.set()
+
+        async with (
+            TrapListener("127.0.0.1", 0, [Sender(COMMUNITY), Sender(USER)], CLOCK, refused=refused) as listener,
+            foreign(listener.port, auth, "trap" if isinstance(auth, CommunityData) else "inform"),
+        ):
+            async with asyncio.timeout(10):
+                await told.wait()
+
+    asyncio.run(run())
+    assert {source for source, _ in refusals} == {"127.0.0.1"}
+    assert all(each.startswith(cause) for _, each in refusals), refusals
+
+
+def test_an_accepted_inform_is_no_refusal() -> None:
+    refusals: list[tuple[str, str]] = []
+    keys = {"authProtocol": usmHMAC192SHA256AuthProtocol, "privProtocol": usmAesCfb128Protocol}
+    trusted = UsmUserData("traps", USER.auth_password, USER.priv_password, **keys)
+
+    async def run() -> None:
+        listener = TrapListener("127.0.0.1", 0, [Sender(USER)], CLOCK, refused=lambda *what: refusals.append(what))
+        async with listener, foreign(listener.port, trusted, "inform") as refusal:
+            assert refusal is None
+
+    asyncio.run(run())
+    assert refusals == []
 
 
 def test_a_known_user_without_proof_is_neither_shown_nor_answered() -> None:

@@ -106,7 +106,8 @@ def test_a_directory_a_fifo_and_a_huge_file_are_refused(tmp_path: Path) -> None:
         ("user: &correcthorse a\nauth: &correcthorse b", "line 2"),
         ("user: traps\ncommunty: correct horse", "unknown key; known are community, user, auth"),
         ("correct horse battery: ~", "unknown key"),
-        ("user: 12345", "'user' has the wrong type"),
+        ("user: 12345", "'user' is no text; put the value in quotes"),
+        ("auth: 12345", "'auth' has the wrong type; write below it 'protocol:' and 'password:'"),
         (USER.replace("auth: {", "auth: {correct horse: 1, "), "unknown key under 'auth'"),
         (USER.replace("auth:", "#"), "'auth' is missing"),
         (USER.replace("priv:", "#"), "'priv' is missing"),
@@ -121,7 +122,7 @@ def test_a_directory_a_fifo_and_a_huge_file_are_refused(tmp_path: Path) -> None:
         (USER.replace("AES-128", "correct horse"), "not known; use one of AES-128"),
         (USER.replace("correct horse battery", "correct hor"), "'auth.password' is too short; use 12"),
         (USER.replace("staple of the other", "short"), "'priv.password' is too short"),
-        (USER.replace('"correct horse battery"', "123456789012"), "'auth.password' has the wrong type"),
+        (USER.replace('"correct horse battery"', "123456789012"), "'auth.password' is no text; put"),
     ],
 )
 def test_each_fault_has_one_line_with_place_and_remedy_and_without_the_secret(file: Path, text: str, says: str) -> None:

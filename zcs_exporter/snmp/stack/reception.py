@@ -6,6 +6,7 @@ from typing import Any
 
 from pyasn1.type import univ  # type: ignore[import-untyped]
 from pysnmp.entity.rfc3413.ntfrcv import NotificationReceiver  # type: ignore[import-untyped]
+from pysnmp.proto import errind  # type: ignore[import-untyped]
 from pysnmp.proto.api import v2c  # type: ignore[import-untyped]
 
 from zcs_exporter.snmp.gate import Gate
@@ -17,6 +18,21 @@ from zcs_exporter.snmp.stack.transport import open_transport
 from zcs_exporter.snmp.udp import bind
 
 _SECURITY_MODEL_USM = 3
+
+_FAILURES = ("rfc2576.prepareDataElements:sm-failure", "rfc3412.prepareDataElements:sm-failure")
+"""Where pysnmp tells that it does not trust a message, of versions 1 and 2c and of version 3."""
+
+_CAUSES = {
+    errind.UnknownCommunityName: "its community is not known here; name a file with it with --secrets",
+    errind.UnknownSecurityName: (
+        "its user is not known here; name a file with it with --secrets, and for traps its engine id with --engine-id"
+    ),
+    errind.AuthenticationFailure: "its digest is wrong; the 'auth' of both sides has to be the same",
+    errind.DecryptionError: "it cannot be decrypted; the 'priv' of both sides has to be the same",
+    errind.UnsupportedSecurityLevel: "it is not both signed and encrypted, as its user has to",
+}
+_USUAL = (errind.UnknownEngineID, errind.NotInTimeWindow)
+"""What a sender of informs first asks for by doing it wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +54,17 @@ class Arrival:
 class Reception:
     """An engine that receives notifications and acknowledges informs."""
 
-    def __init__(self, identity: EngineIdentity, gate: Gate, arrived: Callable[[Arrival], None]) -> None:
-        """Call ``arrived`` on the event loop with each notification."""
+    def __init__(
+        self,
+        identity: EngineIdentity,
+        gate: Gate,
+        arrived: Callable[[Arrival], None],
+        refused: Callable[[str, str], None],
+    ) -> None:
+        """Call ``arrived`` on the event loop with each notification, ``refused`` with source and cause of others."""
         self._engine = new_engine(identity)
+        self._refused = refused
+        self._engine.observer.register_observer(self._refuse, *_FAILURES)
         self._gate = gate
         self._arrived = arrived
         NotificationReceiver(self._engine, self._receive)
@@ -83,6 +107,11 @@ class Reception:
                 variables=tuple((tuple(name), _plain(value)) for name, value in variables),
             )
         )
+
+    def _refuse(self, _engine: Any, _place: str, about: Any, _own: Any) -> None:
+        cause = about["statusInformation"].get("errorIndication")
+        if not isinstance(cause, _USUAL):
+            self._refused(str(about["transportAddress"][0]), _CAUSES.get(type(cause), f"{cause}"))
 
 
 def _plain(value: Any) -> Value:
