@@ -4,9 +4,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from zcs_exporter.contract import CollectError, Reason
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -42,10 +45,37 @@ class BlockingCall:
         Raises:
             CollectError: An earlier call has not returned yet, or the system gives us no thread.
         """
-        if (hung_for := self.hung_for) is not None:
-            raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {hung_for:.0f} s")
+        answer = self._begin(function)
         # Commands without an event loop make such calls ready too, but never call.
         import asyncio
+
+        return await asyncio.wrap_future(answer)
+
+    async def within(self, patience: float, function: Callable[[], T]) -> T:
+        """Run ``function`` in a thread and return its result if that comes soon.
+
+        Unlike a deadline around the call, an answer counts that was there before a busy event loop could look.
+
+        Raises:
+            CollectError: As for a call.
+            TimeoutError: There was no answer within ``patience`` seconds.
+        """
+        answer = self._begin(function)
+        import asyncio
+
+        waiting = asyncio.wrap_future(answer)
+        try:
+            await asyncio.wait((waiting,), timeout=patience)
+        finally:
+            if not waiting.cancel() and not waiting.cancelled():
+                waiting.exception()  # it is raised below
+        if not answer.done():
+            raise TimeoutError
+        return answer.result()
+
+    def _begin(self, function: Callable[[], T]) -> "Future[T]":
+        if (hung_for := self.hung_for) is not None:
+            raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {hung_for:.0f} s")
         from concurrent.futures import Future
 
         answer: Future[T] = Future()
@@ -65,7 +95,7 @@ class BlockingCall:
             self._start()
             self._since = time.monotonic()
             self._jobs.put(run)
-        return await asyncio.wrap_future(answer)
+        return answer
 
     def afterwards(self, function: Callable[[], None]) -> None:
         """Have ``function`` run when no call is under way any more; never, if the one that is hangs for ever."""

@@ -286,8 +286,7 @@ class FilesystemCollector:
 
     async def _bounded(self, call: BlockingCall, function: Callable[[], T], otherwise: T) -> T:
         try:
-            async with asyncio.timeout(self._patience):
-                return await call(function)
+            return await call.within(self._patience, function)
         except (TimeoutError, CollectError):
             return otherwise
 
@@ -301,8 +300,7 @@ class FilesystemCollector:
         call = self._usage_calls.setdefault((place, mount.device_id), BlockingCall(f"statvfs of {place}"))
         error: OSError
         try:
-            async with asyncio.timeout(self._patience):
-                usage = await call(lambda: self._host.statvfs(place))
+            usage = await call.within(self._patience, lambda: self._host.statvfs(place))
         except CollectError as exc:
             error = OSError(errno.ETIMEDOUT, str(exc))
         except OSError as exc:  # TimeoutError is one

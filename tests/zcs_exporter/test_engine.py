@@ -543,7 +543,7 @@ def test_a_heartbeat_names_what_stands_once_that_is_known(tell: Tell) -> None:
         await desk.round(full("/a"), full("/b"))
         beat = engine.heartbeat(1.0, "beat")
         first, second = (alarm.alarm_id for alarm in engine.evaluator.active())
-        assert (beat.object, beat.count) == (f"0 {first} {second} 4294967295", 2)
+        assert (beat.object, beat.count) == (f"0 {first} +{second} 4294967295", 2)
         assert [each.value for each in beat.evidence] == ["/a is full"]
         assert beat.host == "mail.example.com"
         await desk.round(full("/a", 0), full("/b", 0))
