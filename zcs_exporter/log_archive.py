@@ -44,10 +44,30 @@ class ArchivedLogFile(CompressedLogFile):
     Only files that begin with the heading of a table are archived so.
     """
 
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._found: tuple[str, int | None] = ("", None)
+        self._length = _ALL
+
     def end_of(self, mark: Mark) -> int | None:
         """Return where the content of ``mark`` ends in the last file in it that begins so; None where none does."""
-        begin = self._search(mark)
+        if self._found[0] != mark.fingerprint:
+            self._found = (mark.fingerprint, self._search(mark))
+        begin = self._found[1]
         return None if begin is None else begin + mark.size
+
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing comes after ``offset``; known once something was looked for in it."""
+        return offset >= self._length
+
+    def may_hold(self, position: Position) -> bool:
+        """Return False: all its files begin with the same heading."""
+        return False
+
+    def is_file(self, position: Position) -> bool:
+        """Whether ``position`` is one in this very archive, not in a file that was put into it."""
+        # The inode alone proves nothing: the archive may have that of a file deleted since.
+        return self.identity == position.identity and self.begins_as(position.mark)
 
     def _search(self, mark: Mark) -> int | None:
         self._rewind()
@@ -62,6 +82,7 @@ class ArchivedLogFile(CompressedLogFile):
                 begins = window.find(_LINE_OF_HEADING, begins + 1)
             kept = begins if begins >= 0 else max(0, len(window) - len(_LINE_OF_HEADING))
             window, at = window[kept:], at + kept
+        self._length = at + len(window)
         self._rewind()
         return found
 
@@ -119,11 +140,15 @@ def _from(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
 
 
 def _newer(position: Position, older: Sequence[LogFile]) -> list[LogFile]:
-    """Return the files that were written to after ``position``, without what is known to have been read before."""
+    """Return the files that were written to after ``position``, the first positioned, its own one if it is there."""
     first = 0
     for index, offset in _find(position.mark_before, older):
-        first, older[index].offset = index, offset
-    return [file for file in older[first:] if file.modified > position.modified]
+        older[index].offset = offset
+        first = index + older[index].ends_at(offset)
+    newer = [file for file in older[first:] if file.modified > position.modified or file.may_hold(position)]
+    if newer and newer[0].offset == 0 and newer[0].may_hold(position):
+        newer[0].offset, newer[0].skipping = position.offset, position.skipping
+    return newer
 
 
 def _find(mark: Mark | None, older: Sequence[LogFile]) -> list[tuple[int, int]]:

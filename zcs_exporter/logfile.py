@@ -9,6 +9,8 @@ from zcs_exporter.log_position import FINGERPRINT, Mark, Position, digest, is_di
 
 _CHUNK = 1 << 18
 _CHUNKS_AT_ONCE = 64
+_LENGTHS = 1 << 32
+"""Gzip tells the length of what it holds modulo this."""
 
 logger = logging.getLogger(__name__)
 
@@ -143,15 +145,23 @@ class LogFile:
         # What was written while it was copied is not in it.
         return min(mark.size, self.size) if self.begins_as(mark) else None
 
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing comes after ``offset``."""
+        return offset >= self.size
+
     def may_hold(self, position: Position) -> bool:
         """Whether ``position`` may be one in it, as far as its beginning tells."""
-        return self.begins_as(position.mark) and self.size >= position.offset
+        at = position.offset
+        # Only the end of a file ends a line without a newline.
+        between_lines = at == 0 or at > len(self._head) or self._head[:at].endswith(b"\n") or position.skipping
+        return self.begins_as(position.mark) and (at == self.size or (at < self.size and between_lines))
 
     def holds(self, other: "LogFile") -> bool:
-        """Whether ``other`` is empty or a copy of it, made now or when it was shorter."""
+        """Whether ``other`` is a copy of it, made now or when it was shorter; one that is empty tells nothing."""
+        if not other._head or other.size > self.size or not self._head.startswith(other._head):
+            return False
         begin = max(0, other.size - FINGERPRINT)
-        end = os.pread(other._descriptor, FINGERPRINT, begin)
-        return os.pread(self._descriptor, len(end), begin) == end
+        return os.pread(self._descriptor, other.size - begin, begin) == os.pread(other._descriptor, FINGERPRINT, begin)
 
     def _read_head(self) -> bytes:
         return read_head(lambda count: os.pread(self._descriptor, count, 0))
@@ -207,6 +217,10 @@ class CompressedLogFile(LogFile):
     def end_of(self, mark: Mark) -> int | None:
         """Return where the content of ``mark`` ends in it; only reading tells whether it has all of it."""
         return mark.size if self.begins_as(mark) else None
+
+    def ends_at(self, offset: int) -> bool:
+        """Whether nothing comes after ``offset``, as far as gzip's own word for the length goes."""
+        return offset % _LENGTHS == self.size
 
     def _read_head(self) -> bytes:
         return read_head(self.read)

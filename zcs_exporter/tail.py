@@ -16,8 +16,8 @@ the log was rotated between two looks and whenever the process was killed. What 
   takes each copy and two come between two looks, or while the daemon is down; and what is truncated without a copy;
 - what was not read of a log that is renamed after it was truncated, both between two looks;
 - of a file with no whole line, as that may be the beginning of the next file's: the rest of the line;
-- what a writer that is slow to reopen its log adds to a file that was empty when it was renamed, if nobody had seen
-  the file or the daemon was killed since.
+- what a writer that is slow to reopen its log adds to a file that was empty when it was renamed, if the daemon was
+  killed since.
 
 Twice may come, of a log that was empty when last seen and was written to since:
 
@@ -264,15 +264,16 @@ class LogTail:
         end, in_overlong = file.end_of_lines(self._max_line)
         if self._blind:
             file.unseen = end
-        for each in self._files:
-            each.refresh(self._monotonic())
-        if not all(each.intact() for each in self._files):
-            self._start_over()
+        if self._files:
+            self._files[-1].refresh(self._monotonic())
+            if not self._files[-1].intact():
+                self._start_over()
         if self._files:
             self._files.extend(self._files_between(file))
             self._files.append(file)
         elif self._resume_from is not None:
             self._files.extend(unread_files(self._host, self._path, self._resume_from, file))
+            file.refresh(self._monotonic())
             if file.doubtful(self._monotonic()) or not file.intact():
                 # Truncated meanwhile: a copy of what it held may or may not have been found.
                 self.close()
@@ -291,7 +292,9 @@ class LogTail:
         *older, live = self._files
         self.truncations += bool(older) or live.offset < offset
         for each in older:
-            each.unseen = each.unseen if self._blind else 0
+            each.final = True  # a copy
+            if not self._blind:
+                each.unseen = 0
 
     def _files_between(self, file: LogFile) -> list[LogFile]:
         """Return the files that had the log's name after the last of the queue and before ``file``, oldest first.

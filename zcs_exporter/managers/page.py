@@ -142,7 +142,8 @@ description of the language, not run.
 
 Load `{mib}` (`packaging/mib`, or `zcs-exporter mib`). smilint has no complaint at its strictest level;
 Net-SNMP, snmpttconvertmib and pysmi read it. Notifications have the comments `--#TYPE`, `--#SUMMARY`, `--#ARGUMENTS`
-and `--#SEVERITY` for managers in the manner of OpenView.
+and `--#SEVERITY` for managers in the manner of OpenView. It imports `SNMPv2-SMI`, `SNMPv2-TC` and `SNMPv2-CONF`, which
+Debian has in the package snmp-mibs-downloader (non-free).
 
 ```
 snmptranslate -M +packaging/mib -m ZCS-EXPORTER-MIB -On ZCS-EXPORTER-MIB::zcsFilesystemRaised
