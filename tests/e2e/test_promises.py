@@ -459,7 +459,7 @@ def test_12_heartbeats_have_their_pace_and_what_waits_is_the_heartbeat(receiver:
         assert about(nms.received()) == ["Raised warning"]
         [raised] = [each for each in nms.received() if "ZcsLevel" in each["zcsNotifyRule"]]
         beat = nms.received()[-1]
-        assert beat["zcsNotifyObject"] == f"0 {raised['zcsNotifyAlarmIndex']} 4294967295"
+        assert beat["zcsNotifyObject"] == f"0 +{raised['zcsNotifyAlarmIndex']} 4294967295"
         assert beat["zcsNotifyCount"].split()[0] == "1"
 
     station(story)
