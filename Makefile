@@ -6,18 +6,26 @@ SOURCES := . tests/e2e/in_lab tests/e2e/in_systemd packaging/deb/build packaging
 
 .PHONY: bench demo deb test test-package lint types unit e2e generate check-generated clean
 
-# Sets up everything and runs the daemon on a built-in Zimbra host with incidents.
-demo: $(VENV)/.stamp
+# Sets up what the daemon needs and runs it on a built-in Zimbra host with incidents.
+demo: $(VENV)/.daemon
 	$(BIN)/zcs-exporter demo
 
 # Sets up everything and runs all tests. Tests of real programs are skipped, with a reason, where those
 # programs are missing; ZCS_E2E=required makes that a failure.
 test: lint types check-generated unit e2e
 
-$(VENV)/.stamp: pyproject.toml
+$(VENV)/.daemon: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is older than 3.11; name another, such as: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	@echo 'Setting up $(VENV) with the libraries of the daemon, from the network; nothing outside this directory changes.'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.stamp: $(VENV)/.daemon
+	@echo 'Adding what the tests need to $(VENV).'
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable . --group dev
+	$(BIN)/pip install --quiet --group dev
 	touch $@
 
 lint: $(VENV)/.stamp

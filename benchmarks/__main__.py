@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.harness import Plan, Report
 from benchmarks.suite import BENCHES, Bench
 from benchmarks.table import render, summary
+from benchmarks.versions import versions_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -34,6 +35,7 @@ def measure(module: str, plan: Plan, place: Path) -> int:
 
         traceback.print_exc()
         report = Report(failure=f"{type(exc).__name__}: {exc}".splitlines()[0][:200])
+    report.versions = versions_of(reading.who for reading in report.readings)
     report.seconds = time.monotonic() - begun
     report.save(place)
     return 1 if report.failure else 0

@@ -89,13 +89,13 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure beside what was promised.
+    """One figure beside its budget.
 
     Attributes:
         budget: ``G1`` to ``G15``.
         what: What is compared.
         peers: What they come to is added up, round by round.
-        limit: What was promised of the figure.
+        limit: What the budget asks of the figure.
         note: What a reader has to know of how it was measured.
     """
 
@@ -133,7 +133,7 @@ class Line:
 
     @property
     def met(self) -> bool:
-        """Whether the promise is kept."""
+        """Whether the budget is met."""
         return self.figure >= self.limit if self.sense is Sense.AT_LEAST else self.figure <= self.limit
 
 
@@ -144,6 +144,7 @@ class Report:
     Attributes:
         missing: Peers that could not be taken, and what was taken instead.
         failure: Why it has no result, or not all; empty if it has.
+        versions: Of the programs beside ours, by side; without those that do not tell theirs.
     """
 
     readings: list[Reading] = field(default_factory=list)
@@ -151,6 +152,7 @@ class Report:
     missing: list[str] = field(default_factory=list)
     failure: str = ""
     seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
 
     def add(self, readings: Sequence[Reading]) -> None:
         """Keep readings that no line is about, too."""
@@ -211,6 +213,7 @@ class Report:
             missing=raw["missing"],
             failure=raw["failure"],
             seconds=raw["seconds"],
+            versions=raw.get("versions", {}),  # what was measured before versions were noted has none
         )
 
 

@@ -1,5 +1,6 @@
 """The host that is measured: the lab's real Postfix, MariaDB and JVMs in ZCS's places, and logs that are written to."""
 
+import re
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ class Scene:
         """Make the tree at /opt/zimbra."""
         self._stack = ExitStack()
         self.zcs = Zcs()
-        self._stack.callback(self.zcs.close)
+        self._stack.callback(self.zcs.end_stand_ins)
 
     def __enter__(self) -> Self:
         return self
@@ -67,8 +68,8 @@ class Scene:
         _ = (self.postfix, self.mariadb, self.jvms)
 
     def exporter(self, **config: Any) -> Exporter:
-        """Return our daemon, not yet started."""
-        daemon = Exporter(config=config)
+        """Return our daemon, not yet started, with memory allocated as its systemd unit has it."""
+        daemon = Exporter(config=config, env=_allocation())
         self._stack.callback(daemon.close)
         return daemon
 
@@ -94,6 +95,12 @@ class Scene:
     def mtail(self) -> Peer:
         """Return mtail on the three logs, not yet started."""
         return peers.mtail(MTAIL_PROGRAMS, *LOGS)
+
+
+def _allocation() -> dict[str, str]:
+    """Return what the unit tells the C library about memory."""
+    text = (Path(__file__).parents[1] / "packaging/systemd/zcs-exporter.service").read_text(encoding="utf-8")
+    return dict(re.findall(r"\b(MALLOC_\w+)=(\w+)", text))
 
 
 def port_of(daemon: Exporter) -> int:

@@ -22,8 +22,8 @@ from zcs_exporter.config import Config, load_config
 from zcs_exporter.contract import Clock
 from zcs_exporter.expose.prometheus import Exposition, Format
 from zcs_exporter.runner import Runner, new_reading, next_reading
-from zcs_exporter.selfmetrics import collector_samples
-from zcs_exporter.snapshot import Snapshot, vet
+from zcs_exporter.selfmetrics import CollectorSamples
+from zcs_exporter.snapshot import Snapshot, Vetting
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,7 @@ class _Steps:
             for each in chosen
         ]
         self._readings = {each.name: new_reading(each) for each in chosen}
+        self._own, self._vetting = CollectorSamples(), Vetting()
         self._exposition = Exposition()
 
     async def round(self) -> bytes:
@@ -109,7 +110,7 @@ class _Steps:
                 print(f"{runner.collector.name}: {outcome.error}", file=sys.stderr)
             name = runner.collector.name
             self._readings[name] = next_reading(self._readings[name], outcome, runner.max_age)
-        own = vet(collector_samples(self._readings)).samples
+        own = self._vetting.vet(list(self._own.of(self._readings))).samples
         return self._exposition.page(Snapshot(1, self._clock.wall(), dict(self._readings), own), Format.TEXT)
 
 

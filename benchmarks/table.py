@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from benchmarks.harness import OURS, Form, Line, Reading, Report, Sense
 from benchmarks.suite import BENCHES, BUDGETS, WHY
+from benchmarks.versions import is_program
 
 _HEAD = """\
 # Performance
@@ -17,6 +18,12 @@ turn. A ratio is formed inside each round; its median counts, and least and most
 they are far apart the machine was busy with something else. Each benchmark is a run of its own, and the table puts the
 latest of each together: compare within a row, not between rows. `python -m benchmarks NAME...` measures anew only what
 is named, and `--full` adds the sizes that take minutes.
+"""
+_BUDGETS = """\
+Each budget, G1 to G15, is a limit that this project set itself before there was anything to measure: how much faster
+or smaller than the programs beside it the daemon shall be, or how much it may take at most. Nobody else asked for them,
+and a line that misses its budget may still be far ahead of its peer: the ratio says by how much. `≥ 25×` asks for a
+25th of the peer's time, or for 25 times as many pages; `≤ 0.75` allows three quarters of what the peer takes.
 """
 
 
@@ -104,9 +111,9 @@ def _details(report: Report) -> Iterable[str]:
 
 def render(reports: Mapping[str, Report]) -> str:
     """Return the page about all results."""
-    parts = [_HEAD, f"The machine: {_machine()}.\n", "## Budgets\n"]
+    parts = [_HEAD, f"The machine: {_machine()}.\n", "## Budgets\n", _BUDGETS]
     parts += [
-        "| | what | ours | peer | ratio | promised | |",
+        "| | what | ours | peer | ratio | budget | |",
         "|---|---|---|---|---|---|---|",
         *_budget_rows(reports),
         "",
@@ -114,7 +121,8 @@ def render(reports: Mapping[str, Report]) -> str:
     missed = [line.budget for report in reports.values() for line in report.lines if not line.met]
     reasons = [f"- **{budget}**: {WHY[budget]}" for budget in BUDGETS if budget in missed and budget in WHY]
     if reasons:
-        parts += ["## Why something is missed\n", *reasons, ""]
+        parts += ["## Why a budget is missed\n", *reasons, ""]
+    parts += ["## What was run beside it\n", *_versions(reports), ""]
     parts.append("## Everything that was measured\n")
     parts.append(
         f"Medians of the rounds, least and most in brackets. `{OURS}` is the daemon where nothing else is said; CPU is "
@@ -127,6 +135,17 @@ def render(reports: Mapping[str, Report]) -> str:
         if report.missing:
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _versions(reports: Mapping[str, Report]) -> Iterable[str]:
+    """Yield the version of each program beside ours, and which were not noted."""
+    sides = sorted({each.who for report in reports.values() for each in report.readings if is_program(each.who)})
+    known = {side: {report.versions[side] for report in reports.values() if side in report.versions} for side in sides}
+    told = [f"{side} {', '.join(sorted(found))}" for side, found in known.items() if found]
+    if told:
+        yield f"{'; '.join(told)}."
+    if unnoted := [side for side, found in known.items() if not found]:
+        yield f"Not noted when it was measured: the version of {'; '.join(unnoted)}."
 
 
 def _sentence(text: str) -> str:

@@ -24,5 +24,17 @@ BUILTIN: Mapping[str, tuple[str, str]] = {
 }
 """Module and class by the collector's name."""
 
-LOG_FED = ("mailflow", "mailboxd", "auth", "logs")
-"""Those that are fed with the lines of logs."""
+LOG_FED: Mapping[str, tuple[str, ...]] = {
+    "mailflow": ("zimbra.log",),
+    "mailboxd": (
+        "mailbox.log",
+        "imap.csv", "imapd.csv", "imapd_stats.csv", "ldap.csv", "mailboxd.csv", "pop3.csv", "soap.csv", "sql.csv",
+        "sync.csv",
+    ),
+    "auth": ("audit.log", "imapd-audit.log", "imapd.log", "mailbox.log", "nginx.log", "zimbra.log"),
+    "logs": (
+        "clamd.log", "ews.log", "freshclam.log", "gc.log", "imapd.log", "kern.log", "mailbox.log", "messages",
+        "mysql_error.log", "nginx.log", "sync.log", "syslog", "zimbra-stats.log", "zimbra.log", "zmmailboxd.out",
+    ),
+}  # fmt: skip
+"""Those that are fed with the lines of logs, and the base names of these."""

@@ -1,10 +1,22 @@
 """Stand-ins that tests pass in: a host below a directory, and clocks that only move when told."""
 
+import copy
 import os
 from pathlib import Path
+from typing import TypeVar
 
 from zcs_exporter.contract import Clock
 from zcs_exporter.hostio import FilesystemUsage, Host
+from zcs_exporter.schema import Section
+
+S = TypeVar("S", bound=Section)
+
+
+def unchecked(section: S, **changes: object) -> S:
+    """Return a copy with other values, such as a file may not have them."""
+    other = copy.copy(section)
+    vars(other).update(changes)
+    return other
 
 
 class ManualClock:

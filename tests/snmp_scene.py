@@ -37,7 +37,7 @@ def whole_snapshot() -> Snapshot:
         reading(
             "zimbra",
             [
-                sample("zcs_info", {"version": "10.0.8_GA_4518", "patch": "8", "edition": "FOSS", "hostname": HOST}, 1),
+                sample("zcs_info", {"version": "9.0.0", "patch": "9.0.0_P39", "edition": "FOSS", "hostname": HOST}, 1),
                 sample("zcs_maintenance", {"cause": "file"}, 0),
             ],
         ),

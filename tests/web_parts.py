@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from fakes import ManualClock
+from fakes import ManualClock, unchecked
 from multidict import CIMultiDictProxy
 
-from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.alarm import Alarm, Pending
 from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.config import WebConfig
 from zcs_exporter.contract import CollectError, EvidenceItem, EvidenceKind, Kind, Metric, Sample
@@ -54,6 +54,7 @@ class FakeView:
     hostname: str = "mail.example.com"
     latest: Snapshot = field(default_factory=Snapshot)
     standing: list[tuple[AlertRule, Alarm]] = field(default_factory=list)
+    soon: list[Pending] = field(default_factory=list)
     logs: list[tuple[str, CollectError]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     is_ready: bool = True
@@ -68,6 +69,9 @@ class FakeView:
 
     def alarms(self) -> Sequence[tuple[AlertRule, Alarm]]:
         return self.standing
+
+    def pending(self) -> Sequence[Pending]:
+        return self.soon
 
     def ready(self) -> bool:
         return self.is_ready
@@ -101,9 +105,8 @@ class FakeView:
 
 def local(listen: str = "127.0.0.1:0", config_file: Path | None = None, allow: tuple[str, ...] = ()) -> WebConfig:
     """Return a configuration; port 0, which the file does not allow, takes a free one."""
-    return WebConfig.model_construct(
-        listen=listen, config_file=None if config_file is None else str(config_file), allow=allow
-    )
+    config = WebConfig(allow=allow, config_file=None if config_file is None else str(config_file))
+    return unchecked(config, listen=listen)
 
 
 class Running:

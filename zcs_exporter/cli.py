@@ -64,13 +64,21 @@ def _load(
     arguments: argparse.Namespace,
     collectors: Literal["none", "log-fed", "all"] = "none",
     catalogue: "Catalogue | None" = None,
+    logs: Collection[str] | None = None,
 ) -> "Config":
-    """Return the configuration with the settings of these collectors; the catalogue only where it is known already."""
+    """Return the configuration with the settings of collectors.
+
+    Args:
+        arguments: Where it is.
+        collectors: Which of them; ``log-fed`` are those that read one of ``logs``.
+        catalogue: Only where it is known already.
+        logs: Base names; None for all.
+    """
     from zcs_exporter.config import ConfigError, load_config
     from zcs_exporter.registry import ForeignCollectorsError, collector_names, log_fed_names
 
     try:
-        names = {"none": tuple, "log-fed": log_fed_names, "all": collector_names}[collectors]()
+        names = {"none": tuple, "log-fed": lambda: log_fed_names(logs), "all": collector_names}[collectors]()
         return load_config(arguments.config, catalogue, names)
     except ConfigError as exc:
         raise _UnusableError("the configuration cannot be used:\n" + "\n".join(exc.faults)) from exc
@@ -199,7 +207,15 @@ def _alerts(arguments: argparse.Namespace) -> int:
             print(f"{alarm['severity']:9}{alarm['alert']:28}{alarm['summary']}")
         if not alarms:
             print("no alarm stands")
+        for each in answer.get("pending", ()):  # none of a daemon that waits for its restart after an upgrade
+            print(f"{'pending':9}{each['alert']:28}{each['summary']}: {each['severity']} {_soon(each['seconds'])}")
     return UNWELL if alarms else OK
+
+
+def _soon(seconds: float) -> str:
+    from zcs_exporter.durations import format_duration
+
+    return f"in {format_duration(seconds)}" if seconds >= 1 else "at the next look"
 
 
 def _silence(arguments: argparse.Namespace) -> int:
@@ -250,9 +266,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _scan(arguments: argparse.Namespace) -> int:
-    from zcs_exporter.oldlogs.commands import JUDGED, UsageError, scan
+    from zcs_exporter.oldlogs.commands import JUDGED, UsageError, logs_given, scan
 
-    config = _load(arguments, "log-fed")
+    config = _load(arguments, "log-fed", logs=logs_given(arguments))
     try:
         return scan(arguments, _catalogue(JUDGED), config)
     except UsageError as exc:
@@ -326,7 +342,16 @@ def _rules(arguments: argparse.Namespace) -> int:
 
     catalogue = _catalogue()
     config = _load(arguments, "none", catalogue)
-    sys.stdout.write(render_rules(catalogue.alerts, effective_policies(catalogue.alerts, config.alerts, None)))
+    policies = effective_policies(catalogue.alerts, config.alerts, None)
+    sys.stdout.write(render_rules(catalogue.alerts, policies, config.alerts.runbooks))
+    return OK
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from zcs_exporter.dashboards.files import render_dashboard
+
+    catalogue = _catalogue()
+    sys.stdout.write(render_dashboard(catalogue, _load(arguments, "none", catalogue).alerts.runbooks))
     return OK
 
 
@@ -420,6 +445,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "mib": _mib,
     "managers": _managers,
     "rules": _rules,
+    "dashboard": _dashboard,
     "snmp engine-id": _engine_id,
     "trap test": _trap_test,
     "trap replay": _trap_replay,

@@ -36,7 +36,9 @@ examples:
 
 A login file is YAML of mode 0600 with username: and password: of a user in the
 daemon's web configuration file. On the host itself none is needed by root and
-the daemon's user. Exit status: 0 ok, 1 warning, 2 critical, 3 unknown."""
+the daemon's user, whom NRPE and agents become by a line in /etc/sudoers.d:
+  nagios ALL=(zcs-exporter) NOPASSWD: /usr/bin/zcs-exporter check
+docs/nagios.md has more. Exit status: 0 ok, 1 warning, 2 critical, 3 unknown."""
 
 _CONFIG = "configuration; default /etc/zcs-exporter/config.yaml if it exists"
 
@@ -91,7 +93,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
+    parser = make_parser()
     arguments, rest = parser.parse_known_args(words)
     if "file" in arguments:
         # argparse takes no more files once an option followed the first.
@@ -105,7 +107,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Return the parser of all commands."""
     parser = Parser(prog="zcs-exporter", description="Monitoring for one Zimbra host.")
     parser.add_argument("--version", action="version", version=f"zcs-exporter {__version__}")
     parser.set_defaults(command=None, incomplete=parser, config=None)
@@ -122,6 +125,7 @@ def _parser() -> Parser:
     managers = commands.add("managers", "Write the MIB and the files for SNMP managers with the configured root.")
     managers.add_argument("directory", metavar="DIR", help="where; what is there under the same names is replaced")
     commands.add("rules", "Print the Prometheus rules.")
+    commands.add("dashboard", "Print the Grafana dashboard of a host.")
     _add_snmp(commands)
     demo = commands.add(
         "demo",
@@ -194,6 +198,12 @@ def _add_old_logs(commands: _Commands) -> None:
     report.add_argument("--top", metavar="N", type=int, help="names in each list; default as ZCS's own report, else 50")
 
 
+def _sequence(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) < 2**32:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no sequence number; the receiver shows them as zcsNotifySequence")
+
+
 def _add_snmp(commands: _Commands) -> None:
     commands.group("snmp", "What SNMP managers must know.").add(
         "engine-id",
@@ -210,9 +220,16 @@ def _add_snmp(commands: _Commands) -> None:
     )
     replay.add_argument("--to", metavar="TARGET", dest="target", required=True, help="name of the target")
     replay.add_argument(
-        "--from", metavar="SEQ", dest="first", type=int, required=True, help="its first sequence number that is missing"
+        "--from",
+        metavar="SEQ",
+        dest="first",
+        type=_sequence,
+        required=True,
+        help="its first sequence number that is missing",
     )
-    replay.add_argument("--until", metavar="SEQ", dest="last", type=int, help="the last one; without it, up to now")
+    replay.add_argument(
+        "--until", metavar="SEQ", dest="last", type=_sequence, help="the last one; without it, up to now"
+    )
     listen = traps.add("listen", "Print what arrives.", "Receive notifications and print them.", config=False)
     listen.add_argument("--address", default="127.0.0.1")
     listen.add_argument("--port", type=int, default=10162)

@@ -7,9 +7,7 @@ key and remedy, all at once.
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field, create_model, model_validator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from zcs_exporter.alerting.model import AlertRule, Catalogue, Unit, load_catalogue
 from zcs_exporter.alerting.policy import AlertsConfig, Override
@@ -21,12 +19,13 @@ from zcs_exporter.config_values import (
     AgentxPlace,
     EventsFile,
     Network,
+    RootOid,
     SecretsFile,
     host_and_port,
 )
-from zcs_exporter.contract import CollectorConfig, Duration, Section
+from zcs_exporter.contract import CollectorConfig, Duration
 from zcs_exporter.registry import collector_classes, collector_names
-from zcs_exporter.schema import check
+from zcs_exporter.schema import Limits, Section, check
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from zcs_exporter.snmp.smi import Oid
 
 DEFAULT_FILE = "/etc/zcs-exporter/config.yaml"
+
+S = TypeVar("S", bound=Section)
 
 
 class ConfigError(Exception):
@@ -81,7 +82,7 @@ class WebConfig(Section):
 
     listen: Address = "127.0.0.1:10741"
     config_file: AbsolutePath | None = None
-    allow: tuple[Network, ...] = Field(default=(), strict=False)
+    allow: tuple[Network, ...] = ()
 
     @property
     def host(self) -> str:
@@ -130,8 +131,8 @@ class EventsConfig(Section):
     """
 
     file: EventsFile | None = "events.jsonl"
-    keep: Annotated[Duration, Field(ge=3600)] = 30 * 86400.0
-    max_mib: int = Field(default=500, ge=20, le=1 << 20)
+    keep: Annotated[Duration, Limits(least=3600)] = 30 * 86400.0
+    max_mib: Annotated[int, Limits(least=20, most=1 << 20)] = 500
     journal: bool = False
 
 
@@ -152,16 +153,16 @@ class SnmpTargetConfig(Section):
         burst: Messages that may go out at once.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")
-    host: str = Field(min_length=1, max_length=253)
-    port: int = Field(default=162, ge=1, le=65535)
+    name: Annotated[str, Limits(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+    host: Annotated[str, Limits(min_length=1, max_length=253)]
+    port: Annotated[int, Limits(least=1, most=65535)] = 162
     version: Literal[1, "1", "2c", 3] = 3
     kind: Literal["trap", "inform"] = "inform"
     secrets: SecretsFile
     compat: Literal["zimbra"] | None = None
     max_age: Duration = 86400.0
-    rate: float | None = Field(default=None, gt=0, le=1000, strict=False)
-    burst: int = Field(default=20, ge=1, le=1000)
+    rate: Annotated[float, Limits(above=0, most=1000)] | None = None
+    burst: Annotated[int, Limits(least=1, most=1000)] = 20
 
     @property
     def snmp_version(self) -> "Version":
@@ -173,13 +174,11 @@ class SnmpTargetConfig(Section):
         """Messages a second; a receiver of traps that is hurried loses them and tells nobody."""
         return self.rate or (5.0 if self.kind == "inform" else 2.0)
 
-    @model_validator(mode="after")
-    def _goes_together(self) -> "SnmpTargetConfig":
+    def _consistent(self) -> None:
         if self.snmp_version == "1" and self.kind == "inform":
             raise ValueError("version 1 has no informs; add kind: trap")
         if self.snmp_version == "3" and self.compat is not None:
             raise ValueError("compat: zimbra goes out with a community; use version 2c or 1 for it")
-        return self
 
 
 class NotifyConfig(Section):
@@ -193,17 +192,15 @@ class NotifyConfig(Section):
     """
 
     heartbeat: Duration = 60.0
-    snmp: tuple[SnmpTargetConfig, ...] = Field(default=(), strict=False)
-    mail: tuple[()] = Field(default=(), strict=False)
-    webhook: tuple[()] = Field(default=(), strict=False)
+    snmp: tuple[SnmpTargetConfig, ...] = ()
+    mail: tuple[()] = ()
+    webhook: tuple[()] = ()
 
-    @model_validator(mode="after")
-    def _distinct_names(self) -> "NotifyConfig":
+    def _consistent(self) -> None:
         names = [target.name for target in self.snmp]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two targets are called {name}; each name must be its own")
-        return self
 
 
 class SnmpConfig(Section):
@@ -213,7 +210,7 @@ class SnmpConfig(Section):
         root_oid: Where our MIB hangs, for a site with an arc of its own.
     """
 
-    root_oid: str | None = None
+    root_oid: RootOid | None = None
 
     @property
     def root(self) -> "Oid":
@@ -221,12 +218,6 @@ class SnmpConfig(Section):
         from zcs_exporter.snmp.smi import DEFAULT_ROOT, parse_root
 
         return DEFAULT_ROOT if self.root_oid is None else parse_root(self.root_oid)
-
-    @model_validator(mode="after")
-    def _is_an_oid(self) -> "SnmpConfig":
-        if self.root_oid is not None:
-            _ = self.root
-        return self
 
 
 class SnmpAgentConfig(Section):
@@ -255,11 +246,11 @@ class SnmpAgentConfig(Section):
 
     enabled: bool = False
     listen: AgentAddress = "127.0.0.1:1161"
-    allow: tuple[Network, ...] = Field(default=(), strict=False)
-    users: tuple[SecretsFile, ...] = Field(default=(), strict=False)
-    communities: tuple[SecretsFile, ...] = Field(default=(), strict=False)
-    contact: str = Field(default="", max_length=255)
-    location: str = Field(default="", max_length=255)
+    allow: tuple[Network, ...] = ()
+    users: tuple[SecretsFile, ...] = ()
+    communities: tuple[SecretsFile, ...] = ()
+    contact: Annotated[str, Limits(max_length=255)] = ""
+    location: Annotated[str, Limits(max_length=255)] = ""
     agentx: AgentxPlace | None = None
 
     @property
@@ -295,7 +286,7 @@ class Config(Section):
     @property
     def sections(self) -> Collection[str]:
         """The names of the collectors that have a section."""
-        return type(self.collectors).model_fields
+        return self.collectors.options
 
     def collector(self, name: str) -> CollectorConfig:
         """Return one collector's section."""
@@ -306,9 +297,14 @@ class Config(Section):
 
 def config_model(names: Collection[str] | None = None) -> type[Config]:
     """Return the configuration's model with a section for each of these collectors; None for every one there is."""
-    sections: dict[str, Any] = {cls.name: (cls.config_class, cls.config_class()) for cls in collector_classes(names)}
-    collectors = create_model("CollectorsConfig", __base__=Section, **sections)
-    return create_model("FullConfig", __base__=Config, collectors=(collectors, collectors()))
+    kinds = {cls.name: cls.config_class for cls in collector_classes(names)}
+    collectors = _section("CollectorsConfig", Section, kinds)
+    return _section("FullConfig", Config, {"collectors": collectors})
+
+
+def _section(name: str, base: type[S], kinds: Mapping[str, type[Section]]) -> type[S]:
+    """Return a section that has a section of each of these kinds, with its defaults, beside what ``base`` has."""
+    return type(name, (base,), {"__annotations__": dict(kinds)} | {key: kind() for key, kind in kinds.items()})
 
 
 def load_config(

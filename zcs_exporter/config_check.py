@@ -8,7 +8,8 @@ from zcs_exporter.agent.agent import check_agent
 from zcs_exporter.config import Config, ConfigError
 from zcs_exporter.expose.access import check_exposure
 from zcs_exporter.expose.web_config import load_web_settings
-from zcs_exporter.snmp.secrets import SecretsError, load_secrets
+from zcs_exporter.snmp.identity import EngineIdentity, new_engine_id
+from zcs_exporter.snmp.secrets import SecretsError, UsmUser, load_secrets
 
 _UNPRIVILEGED = 1024
 _CAP_NET_BIND_SERVICE = 10
@@ -23,7 +24,9 @@ def faults_outside(config: Config) -> list[str]:
         faults += exc.faults
     for target in config.notify.snmp:
         try:
-            load_secrets(target.secrets, target.snmp_version)
+            secrets = load_secrets(target.secrets, target.snmp_version)
+            if isinstance(secrets, UsmUser):
+                _try_user(secrets)
         except SecretsError as exc:
             faults.append(f"notify.snmp: {target.name}: {exc}")
     faults += check_agent(config)[1]
@@ -33,6 +36,18 @@ def faults_outside(config: Config) -> list[str]:
     if place is not None and place.startswith("/"):
         faults += [f"snmp_agent.agentx: {place}: {fault}" for fault in _socket_faults(place)]
     return faults
+
+
+def _try_user(user: UsmUser) -> None:
+    """Raise SecretsError if the user's protocols do not work on this host."""
+    # Imported here, since pysnmp takes a while that a host without SNMPv3 need not wait.
+    from zcs_exporter.snmp.stack.engine import add_tried_user, close_engine, new_engine
+
+    engine = new_engine(EngineIdentity(new_engine_id(), 1, lambda: 0.0))
+    try:
+        add_tried_user(engine, user)
+    finally:
+        close_engine(engine)
 
 
 def _port_faults(config: Config) -> list[str]:

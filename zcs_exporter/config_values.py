@@ -3,7 +3,7 @@
 import os
 from typing import Annotated
 
-from pydantic import AfterValidator
+from zcs_exporter.schema import After, Before
 
 _MAX_SOCKET = 107
 """Octets in the path of a socket: unix(7)."""
@@ -86,10 +86,18 @@ def _agent_address(text: str) -> str:
     return _address(text, 1161)
 
 
-AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-SecretsFile = Annotated[str, AfterValidator(_secrets_file)]
-EventsFile = Annotated[str, AfterValidator(_events_file)]
-Address = Annotated[str, AfterValidator(_address)]
-AgentAddress = Annotated[str, AfterValidator(_agent_address)]
-Network = Annotated[str, AfterValidator(_network)]
-AgentxPlace = Annotated[str, AfterValidator(_agentx_place)]
+def _root_oid(value: object) -> object:
+    from zcs_exporter.snmp.smi import parse_root
+
+    parse_root(str(value))  # two numbers with a point between them are one number in YAML, and no root
+    return value
+
+
+AbsolutePath = Annotated[str, After(_absolute)]
+SecretsFile = Annotated[str, After(_secrets_file)]
+EventsFile = Annotated[str, After(_events_file)]
+Address = Annotated[str, After(_address)]
+AgentAddress = Annotated[str, After(_agent_address)]
+Network = Annotated[str, After(_network)]
+AgentxPlace = Annotated[str, After(_agentx_place)]
+RootOid = Annotated[str, Before(_root_oid)]

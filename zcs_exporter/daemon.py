@@ -10,22 +10,20 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from zcs_exporter.agent.agentx import AgentX
 from zcs_exporter.agent.facts import Facts
 from zcs_exporter.agent.numbers import Numbers
-from zcs_exporter.agent.provider import ViewProvider
-from zcs_exporter.agent.service import AgentService
-from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.alarm import Alarm, Pending
 from zcs_exporter.alerting.model import AlertRule, Catalogue, Policy
 from zcs_exporter.alerting.policy import effective_policies
 from zcs_exporter.assembly import build_collectors, real_host
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import Config, ConfigError, load_config
-from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, Reason, Subscription
+from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFed, Reason, Sample, Subscription
 from zcs_exporter.engine import Engine, Links
 from zcs_exporter.events.event_log import EventLog
 from zcs_exporter.events.ring import Ring
@@ -35,14 +33,16 @@ from zcs_exporter.host_settings import HostSettings, host_settings
 from zcs_exporter.hostio import Host
 from zcs_exporter.notify.dispatcher import Dispatcher
 from zcs_exporter.notify.message import Message, MessageKind
-from zcs_exporter.notify.snmp_target import SnmpTarget
-from zcs_exporter.notify.snmp_targets import load_targets
+from zcs_exporter.notify.target import Target
 from zcs_exporter.notify.target_queue import Pace, Voice
 from zcs_exporter.runner import Runner
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock, new_engine_id, next_boots
 from zcs_exporter.state import QUARANTINE, Commit, Saved, StateStore
 from zcs_exporter.systemd import Notifier
+
+if TYPE_CHECKING:
+    from zcs_exporter.agent.agents import Agents
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,9 @@ SETTINGS_PATIENCE = 5.0
 ROW_NUMBERS = "snmp_rows"
 """Under which the numbers of table rows are saved."""
 
+SETTLED = 1.0
+"""Seconds after which whoever waited for the daemon to be ready has had an answer."""
+
 GARBAGE = 20_000
 """Objects made and not let go after which unreachable ones are looked for; until all is loaded, fifty times as many."""
 
@@ -80,7 +83,7 @@ class Parts:
     config: Config
     collectors: Sequence[Collector]
     subscriptions: Mapping[str, Sequence[Subscription]]
-    targets: Sequence[SnmpTarget]
+    targets: Sequence[Target]
     policies: Mapping[str, Policy]
     settings: HostSettings
 
@@ -121,8 +124,7 @@ class Daemon:
         self._settings = BlockingCall("reading ZCS's settings")
         self._runners: list[asyncio.Task[None]] = []
         self._web: WebServer | None = None
-        self._agents: AgentService | None = None
-        self._agentx = AgentX(lambda: self._views.view(), clock)
+        self._agents: Agents | None = None
         self._hang_up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._ready = asyncio.Event()
@@ -138,6 +140,10 @@ class Daemon:
         """Return the alarms that stand, worst first."""
         evaluator = self._engine.evaluator
         return [(evaluator.rule(alarm), alarm) for alarm in evaluator.active()]
+
+    def pending(self) -> Sequence[Pending]:
+        """Return what becomes an alarm, or a worse one, if it goes on, the next one first."""
+        return self._engine.pending()
 
     def recent(self) -> Sequence[Message]:
         """Return the last messages, newest first."""
@@ -209,9 +215,7 @@ class Daemon:
         self._identity = await self._take_identity(saved)
         voice = Voice(self._heartbeat, self._suppress, lambda event: self._engine.tell(event))
         self._dispatcher = Dispatcher(self._store, self._clock, voice, saved)
-        numbers = self._row_numbers(saved)
-        self._views = ViewProvider(self._config.snmp.root, self.snapshot, self._facts, numbers)
-        self._agents = AgentService(self._identity, self._clock, self._views, lambda: self.hostname)
+        self._numbers = self._row_numbers(saved)
         links = Links(
             targets=self._dispatcher.names,
             enqueue=self._dispatcher.enqueue,
@@ -221,23 +225,20 @@ class Daemon:
                 self._followers.samples,
                 self._dispatcher.samples,
                 self._events.samples,
-                self._agents.samples,
-                self._agentx.samples,
+                self._agent_samples,
             ),
-            keepers={ROW_NUMBERS: numbers},
-            foresee=self._views.foresee,
+            keepers={ROW_NUMBERS: self._numbers},
+            foresee=self._foresee,
         )
         self._engine = Engine(self._store, saved, self._catalogue, self._clock, links)
-        targets, faults = load_targets(self._config, self._identity, self._clock)
-        faults += self._agents.prepare(self._config)
+        targets, faults = self._load_targets(self._config)
+        faults += self._prepare_agents(self._config)
         if faults:
             raise ConfigError(faults)
         web = WebServer(self._config.web, self._config.privacy, self, self._token(), self._clock)
         await web.start()
         self._web = web
         parts = await self._first_parts(targets)
-        with contextlib.suppress(sqlite3.Error, OSError):  # what is wrong is told by the first commit
-            await self._store.reserve()
         await self._begin(parts)
         self._engine.say(MessageKind.STARTED, "", f"zcs-exporter started on {self.hostname}")
         await asyncio.gather(
@@ -248,7 +249,7 @@ class Daemon:
             self._follow_hang_ups(),
         )
 
-    async def _first_parts(self, targets: Sequence[SnmpTarget]) -> Parts:
+    async def _first_parts(self, targets: Sequence[Target]) -> Parts:
         told = False
         while True:
             try:
@@ -261,7 +262,6 @@ class Daemon:
 
     async def _reload(self) -> list[str]:
         assert self._web is not None  # noqa: S101 - ready
-        assert self._agents is not None  # noqa: S101 - ready
         try:
             config = load_config(self._file, self._catalogue)
         except ConfigError as exc:
@@ -271,8 +271,8 @@ class Daemon:
             for section in ("host", "state", "web")
             if getattr(config, section) != getattr(self._config, section)
         ]
-        targets, unusable = load_targets(config, self._identity, self._clock)
-        faults += [*unusable, *self._agents.prepare(config)]
+        targets, unusable = self._load_targets(config)
+        faults += [*unusable, *self._prepare_agents(config)]
         if not faults:
             try:
                 parts = await self._prepare(config, targets)
@@ -281,7 +281,8 @@ class Daemon:
         if not faults:
             faults += await self._web.reload(config.privacy)
         if faults:
-            self._agents.discard()
+            if self._agents is not None:
+                self._agents.discard()
             return faults
         await self._halt()
         # What was collected until now is judged, told to the targets of until now, and saved.
@@ -291,7 +292,36 @@ class Daemon:
             spare_what_stays()
         return []
 
-    async def _prepare(self, config: Config, targets: Sequence[SnmpTarget]) -> Parts:
+    def _load_targets(self, config: Config) -> tuple[Sequence[Target], list[str]]:
+        """Return the targets of a configuration, and the faults that forbid it."""
+        if not config.notify.snmp:
+            return [], []
+        # With what the rooms below need this is a tenth of all there is to load; many hosts have none of them.
+        from zcs_exporter.notify.snmp_targets import load_targets
+
+        return load_targets(config, self._identity, self._clock)
+
+    def _prepare_agents(self, config: Config) -> list[str]:
+        """Get ready to be asked as a configuration has it, and return the faults that forbid it."""
+        if self._agents is None:
+            if not config.snmp_agent.enabled and config.snmp_agent.agentx is None:
+                return []
+            from zcs_exporter.agent.agents import Agents
+
+            self._agents = Agents(
+                self._identity, self._clock, self._numbers, self.snapshot, self._facts, lambda: self.hostname
+            )
+        return self._agents.prepare(config)
+
+    def _foresee(self, snapshot: Snapshot) -> None:
+        if self._agents is not None:
+            self._agents.foresee(snapshot)
+
+    def _agent_samples(self) -> Iterator[Sample]:
+        if self._agents is not None:
+            yield from self._agents.samples()
+
+    async def _prepare(self, config: Config, targets: Sequence[Target]) -> Parts:
         """Make the parts for a configuration, without touching those that run.
 
         Raises:
@@ -316,6 +346,7 @@ class Daemon:
         """Put the parts to work, going on where the former ones or an earlier process stopped."""
         self._config, self.hostname = parts.config, parts.settings.hostname
         self._events.hostname = self.hostname
+        self._events.begin(parts.collectors)
         await self._events.use(parts.config.events, parts.config.privacy, parts.config.state.directory)
         each_pace = {
             each.name: Pace(each.max_age, each.pace, each.burst, heartbeat=parts.config.notify.heartbeat)
@@ -330,10 +361,8 @@ class Daemon:
             )
         await self._dispatcher.use([(target, each_pace[target.name]) for target in parts.targets])
         await self._engine.welcome(each_pace)
-        self._views.use(parts.config.snmp.root)
         if self._agents is not None:
-            self._agents.swap()
-        await self._agentx.use(parts.config.snmp_agent.agentx, parts.config.snmp.root)
+            await self._agents.use(parts.config)
         runners = [self._runner(collector, parts.config) for collector in parts.collectors]
         self._engine.adopt(runners, parts.policies, self.hostname)
         self._followers.start(self._logs(runners, parts))
@@ -386,8 +415,7 @@ class Daemon:
                     await self._last_words()
                 await self._halt()
                 if self._agents is not None:
-                    self._agents.close()
-                await self._agentx.stop()
+                    await self._agents.stop()
                 if self._web is not None:
                     await self._web.stop()
                 await self._store.finish()
@@ -474,8 +502,11 @@ class Daemon:
         await self._followers.opened()
         self._ready.set()
         self._systemd.ready()
-        spare_what_stays()
         log.info("ready on %s", self._config.web.listen)
+        with contextlib.suppress(sqlite3.Error, OSError):  # what is wrong is told by the first commit
+            await self._store.reserve()
+        await asyncio.sleep(SETTLED)
+        spare_what_stays()
 
     async def _follow_settings(self) -> None:
         """Take over thresholds that an administrator changed in ZCS."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from zcs_exporter.alerting.alarm import Alarm, Change, Transition
+from zcs_exporter.alerting.alarm import Alarm, Change, Pending, Transition
 from zcs_exporter.alerting.evaluate import Evaluator, SteadyClock
 from zcs_exporter.alerting.model import Catalogue, Policy
 from zcs_exporter.alerting.policy import plain_thresholds, threshold_samples
@@ -24,7 +24,7 @@ from zcs_exporter.notify.message import Message, MessageKind, alarm_message, ala
 from zcs_exporter.notify.missed import TARGETS, introduced, missed_clears
 from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
 from zcs_exporter.selfmetrics import STATE_WRITABLE, CollectorSamples, alarm_samples
-from zcs_exporter.snapshot import Reading, Snapshot, vet
+from zcs_exporter.snapshot import Reading, Snapshot, Vetting, vet
 from zcs_exporter.state import Commit, Delivery, Saved, StateStore
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ class Engine:
         self._policies: Mapping[str, Policy] = {}
         self._threshold_samples: tuple[Sample, ...] = ()
         self._collector_samples = CollectorSamples()
+        self._vetting = Vetting()
         self._durable: dict[str, Durable] = {}
         self._waiting: list[tuple[str, Outcome]] = []
         self._said: dict[int, Message] = {}
@@ -171,6 +172,10 @@ class Engine:
         alarms = [(alarm, self._text(alarm)) for alarm in self.evaluator.active()]
         hidden = len(self.evaluator.hidden) if self._baseline_taken else None
         return heartbeat(at, event_id, self._hostname, alarms, hidden)
+
+    def pending(self) -> list[Pending]:
+        """Return what becomes an alarm, or a worse one, if it goes on, the next one first."""
+        return self.evaluator.pending(self._policies)
 
     def _text(self, alarm: Alarm) -> str:
         return alarm_text(self.evaluator.rule(alarm), alarm, self._hostname)
@@ -244,7 +249,8 @@ class Engine:
             ]
         )
         self._links.record([*records, *news])
-        self.latest = replace(seen, own=vet(self._own_samples(readings)).samples + self._threshold_samples)
+        own = self._vetting.vet(list(self._own_samples(readings))).samples
+        self.latest = replace(seen, own=own + self._threshold_samples)
         if complete:
             self.complete.set()
 

@@ -168,8 +168,7 @@ class LogFollower:
     async def _look(self) -> LogBlock | None:
         """Return the next lines; None where there are none or nobody can say."""
         try:
-            async with asyncio.timeout(HUNG_AFTER):
-                block = await self._read(self._tail.read)
+            block = await self._read.within(HUNG_AFTER, self._tail.read)
         except TimeoutError:
             # What it may still return is read again: it was not advanced over.
             self._failure = CollectError(Reason.TIMEOUT, f"reading {self.path}: no answer", "see what its disk does")

@@ -10,11 +10,15 @@ import struct
 from dataclasses import dataclass, field
 
 _CREATED, _DELETED, _MOVED_FROM, _MOVED_TO = 0x100, 0x200, 0x40, 0x80
-_LEFT = _DELETED | _MOVED_FROM
+_GONE = _DELETED | _MOVED_FROM
 _OVERFLOW, _IGNORED = 0x4000, 0x8000
 _ONLY_DIRECTORIES = 0x01000000
 _EVENT = struct.Struct("iIII")
 _BUFFER = 1 << 16
+
+
+CAME, RETURNED, LEFT = range(3)
+"""What became of a name: it is there and never left, it had left and is there again, or it is not there."""
 
 
 @dataclass(slots=True)
@@ -22,13 +26,13 @@ class Changes:
     """What happened in watched directories.
 
     Attributes:
-        names: For each watch, the names that something happened to; True if the name left the directory, be it that
-            it came back since.
+        names: For each watch, the names that something happened to, and what in the end: ``CAME``, ``RETURNED`` or
+            ``LEFT``.
         ended: Watches whose directory is gone, or its file system.
         lost: The kernel had no room for all that happened: any directory may have changed.
     """
 
-    names: dict[int, dict[str, bool]] = field(default_factory=dict)
+    names: dict[int, dict[str, int]] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     lost: bool = False
 
@@ -69,7 +73,7 @@ class DirectoryWatch:
         Raises:
             OSError: There is no such directory, it may not be read, or no more may be watched (``ENOSPC``).
         """
-        wanted = _CREATED | _LEFT | _MOVED_TO | _ONLY_DIRECTORIES
+        wanted = _CREATED | _GONE | _MOVED_TO | _ONLY_DIRECTORIES
         return self._answer(self._add(self._descriptor, os.fsencode(path), wanted))
 
     def remove(self, number: int) -> None:
@@ -99,7 +103,7 @@ class DirectoryWatch:
                 elif length:
                     name = os.fsdecode(data[position - length : position].rstrip(b"\0"))
                     names = found.names.setdefault(number, {})
-                    names[name] = names.get(name, False) or bool(mask & _LEFT)
+                    names[name] = LEFT if mask & _GONE else RETURNED if names.get(name) else CAME
 
     def _answer(self, value: int) -> int:
         if value < 0:

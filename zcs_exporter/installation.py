@@ -61,15 +61,21 @@ class Files(Protocol):
         ...
 
 
-class _Watched(Generic[T]):
+class WatchedFile(Generic[T]):
     """A small file parsed again only when another file stands under its name."""
 
     def __init__(self, parse: Callable[[bytes], T]) -> None:
+        """Take what makes a value of its content."""
         self._parse = parse
         self._identity: tuple[int, ...] | None = None
         self._value: T | None = None
 
     def get(self, host: Files, path: str) -> T:
+        """Return what the file says.
+
+        Raises:
+            OSError: It cannot be read.
+        """
         status = host.stat(path)
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if self._value is None or identity != self._identity:
@@ -88,10 +94,10 @@ class Installation:
     def __init__(self, host: Files, home: str) -> None:
         self._host = host
         self.home = home.rstrip("/")
-        self._localconfig = _Watched(parse_localconfig)
-        self._stats_conf = _Watched(parse_stats_conf)
-        self._cache = _Watched(parse_service_cache)
-        self._history = _Watched(parse_install_history)
+        self._localconfig = WatchedFile(parse_localconfig)
+        self._stats_conf = WatchedFile(parse_stats_conf)
+        self._cache = WatchedFile(parse_service_cache)
+        self._history = WatchedFile(parse_install_history)
 
     def path(self, relative: str) -> str:
         """Return a path below ``home``."""

@@ -5,14 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
-
 from zcs_exporter.alerting.model import AlertRule, Catalogue
 from zcs_exporter.alerting.wording import format_value
 from zcs_exporter.contract import RECORD_FIELDS, Collector, CollectorConfig, EvidenceKind, Metric
 from zcs_exporter.durations import format_duration
 from zcs_exporter.events.entry import FIELDS
 from zcs_exporter.own_metrics import OWN_METRICS
+from zcs_exporter.schema import MISSING, Section
 
 _METRICS_HEAD = """# Metrics
 
@@ -71,15 +70,15 @@ configuration over whole, or keeps the old one and says why. `host`, `state` and
 """
 
 
-def render_configuration_page(model: type[BaseModel]) -> str:
+def render_configuration_page(model: type[Section]) -> str:
     """Return the reference of all options."""
     parts = [_CONFIGURATION_HEAD]
-    for name, field in model.model_fields.items():
+    for name, field in model.options.items():
         section = _section_of(field.annotation)
         if name == "collectors":
             parts.append(f"\n## collectors\n\n{_lead(CollectorConfig)}\n\n{_options(CollectorConfig)}")
-            for collector, inner in section.model_fields.items():
-                own = _options(_section_of(inner.annotation), known=frozenset(CollectorConfig.model_fields))
+            for collector, inner in section.options.items():
+                own = _options(_section_of(inner.annotation), known=frozenset(CollectorConfig.options))
                 parts.append(f"\n### collectors.{collector}\n\n{own}" if own else "")
         else:
             parts.append(f"\n## {name}\n\n{_lead(section)}\n\n{_options(section)}")
@@ -138,30 +137,29 @@ def render_events_page() -> str:
     return _EVENTS_HEAD + "".join(rows)
 
 
-def _section_of(annotation: Any) -> type[BaseModel]:
+def _section_of(annotation: Any) -> type[Section]:
     """Return the model in an annotation such as ``tuple[Model, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     for argument in get_args(annotation):
         found = _section_of(argument)
-        if found is not BaseModel:
+        if found is not Section:
             return found
-    return BaseModel
+    return Section
 
 
-def _options(section: type[BaseModel], prefix: str = "", known: frozenset[str] = frozenset()) -> str:
+def _options(section: type[Section], prefix: str = "", known: frozenset[str] = frozenset()) -> str:
     """Return a table of a section's options, those of lists of sections included; empty without any but ``known``."""
-    names = [name for name in section.model_fields if name not in known]
+    names = [name for name in section.options if name not in known]
     rows = ["| option | default | |\n|---|---|---|\n"] if names and not prefix else []
     about = _attributes(section)
     for name in names:
-        field = section.model_fields[name]
-        key = field.alias or name
-        default = "" if field.is_required() else f"`{_written(field.get_default(call_default_factory=True))}`"
-        rows.append(f"| `{prefix}{key}` | {default} | {about.get(name, '')} |\n")
+        field = section.options[name]
+        default = "" if field.default is MISSING else f"`{_written(field.default)}`"
+        rows.append(f"| `{prefix}{field.key}` | {default} | {about.get(name, '')} |\n")
         inner = _section_of(field.annotation)
-        if inner is not BaseModel:
-            rows.append(_options(inner, f"{prefix}{key}[]."))
+        if inner is not Section:
+            rows.append(_options(inner, f"{prefix}{field.key}[]."))
     return "".join(rows)
 
 
@@ -175,11 +173,11 @@ def _written(default: object) -> str:
     return str(default).replace("()", "[]") if not isinstance(default, dict) else "{}"
 
 
-def _lead(section: type[BaseModel]) -> str:
+def _lead(section: type[Section]) -> str:
     return (inspect.getdoc(section) or "").split("\n")[0]
 
 
-def _attributes(section: type[BaseModel]) -> dict[str, str]:
+def _attributes(section: type[Section]) -> dict[str, str]:
     """Return what the docstrings of a section and its bases say of each attribute."""
     found: dict[str, str] = {}
     for cls in reversed(section.__mro__):

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 import collectors
 from zcs_exporter import __version__
@@ -22,14 +23,28 @@ def collector_names() -> Sequence[str]:
     return tuple(collectors.BUILTIN)
 
 
-def log_fed_names() -> Sequence[str]:
+def log_fed_names(logs: Collection[str] | None = None) -> Sequence[str]:
     """Return the names of the collectors that are fed with the lines of logs.
+
+    Args:
+        logs: Base names of those that are asked about; None for all. One that nobody reads by its name may be any.
 
     Raises:
         ForeignCollectorsError: ``collectors`` is not part of this distribution.
     """
     _check()
-    return collectors.LOG_FED
+    asked = followed_logs() if logs is None or not followed_logs().issuperset(logs) else frozenset(logs)
+    return [name for name, read in collectors.LOG_FED.items() if not asked.isdisjoint(read)]
+
+
+def followed_logs() -> frozenset[str]:
+    """Return the base names of all logs that feed a collector.
+
+    Raises:
+        ForeignCollectorsError: ``collectors`` is not part of this distribution.
+    """
+    _check()
+    return frozenset(chain.from_iterable(collectors.LOG_FED.values()))
 
 
 def collector_classes(names: Collection[str] | None = None) -> Sequence[type[Collector]]:

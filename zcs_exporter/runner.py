@@ -13,6 +13,7 @@ from zcs_exporter.contract import (
     CollectorConfig,
     Event,
     Finding,
+    Gradual,
     LogFed,
     NotOnThisHost,
     Reason,
@@ -21,20 +22,20 @@ from zcs_exporter.contract import (
     Shortfall,
     os_error,
 )
-from zcs_exporter.snapshot import Failure, Reading, vet
+from zcs_exporter.snapshot import Failure, Reading, Vetting
 
 log = logging.getLogger(__name__)
 
 ABSENT_INTERVAL = 300.0
 """Seconds until a collector without a subject is asked again."""
 
-LOG_SPACING = 1.0
-"""Least seconds between two rounds that new log lines cause."""
+SPACING = 1.0
+"""Least seconds between two rounds, of which new log lines or what is left to do caused the second."""
 
 KEPT_INTERVALS = 4
 """Last good samples are published for so many intervals of failure."""
 
-TICKS = 5
+TICKS = 3
 """Moments within an interval at which collectors begin their rounds."""
 
 _SHOWN = 3
@@ -69,10 +70,12 @@ def new_reading(collector: Collector) -> Reading:
 
 def next_reading(previous: Reading, outcome: Outcome, max_age: float) -> Reading:
     """Return what is known after a round; a failure keeps the last good samples until ``max_age`` seconds."""
-    base = replace(previous, rounds=previous.rounds + 1, duration=outcome.duration)
+    rounds = previous.rounds + 1
     if outcome.absent_because is not None:
         return replace(
-            base,
+            previous,
+            rounds=rounds,
+            duration=outcome.duration,
             present=False,
             absent_because=outcome.absent_because,
             samples=(),
@@ -85,7 +88,9 @@ def next_reading(previous: Reading, outcome: Outcome, max_age: float) -> Reading
         since = former.since if former is not None and former.reason is error.reason else outcome.at
         expired = outcome.ended - previous.good_at > max_age
         return replace(
-            base,
+            previous,
+            rounds=rounds,
+            duration=outcome.duration,
             present=True,
             absent_because="",
             samples=() if expired else previous.samples,
@@ -93,7 +98,9 @@ def next_reading(previous: Reading, outcome: Outcome, max_age: float) -> Reading
             errors={**previous.errors, error.reason: previous.errors.get(error.reason, 0) + 1},
         )
     return replace(
-        base,
+        previous,
+        rounds=rounds,
+        duration=outcome.duration,
         present=True,
         absent_because="",
         samples=outcome.samples,
@@ -134,6 +141,7 @@ class Runner:
         self._clock = clock
         self._deliver = deliver
         self._lines = asyncio.Event()
+        self._vetting = Vetting(collector.metrics)
         self._bug: str | None = None
 
     @classmethod
@@ -160,6 +168,8 @@ class Runner:
             self._deliver(self.collector.name, outcome)
             if outcome.absent_because is not None:
                 await self._idle(started, started + max(ABSENT_INTERVAL, self.interval))
+            elif isinstance(self.collector, Gradual) and self.collector.unfinished:
+                await self._idle(started, started + SPACING)
             else:
                 passed = self._clock.monotonic() - begun
                 ticks = max(0, -(-(passed - offset) // self.interval))
@@ -208,7 +218,7 @@ class Runner:
                     await self._lines.wait()
             except TimeoutError:
                 return
-        await asyncio.sleep(max(0.0, started + LOG_SPACING - self._clock.monotonic()))
+        await asyncio.sleep(max(0.0, started + SPACING - self._clock.monotonic()))
 
     def _contain(self, exc: BaseException) -> CollectError:
         text = f"{type(exc).__name__}: {exc}"
@@ -223,20 +233,22 @@ class Runner:
         Raises:
             TypeError: It holds what no collector may return.
         """
-        if strange := {type(each).__name__ for each in findings if not isinstance(each, Finding)}:
+        samples, others = [], []
+        for finding in findings:
+            if isinstance(finding, Sample):
+                samples.append(finding)
+            else:
+                others.append(finding)
+        if strange := {type(each).__name__ for each in others if not isinstance(each, Finding)}:
             raise TypeError(f"not a finding: {', '.join(sorted(strange))}")
-        declared = set(self.collector.metrics)
-        samples = [finding for finding in findings if isinstance(finding, Sample)]
-        if foreign := {sample.metric.name for sample in samples if sample.metric.declaration not in declared}:
-            raise TypeError(f"not declared: {', '.join(sorted(foreign))}")
-        vetted = vet(samples)
-        shortfalls = [finding for finding in findings if isinstance(finding, Shortfall)]
+        vetted = self._vetting.vet(samples)
+        shortfalls = [finding for finding in others if isinstance(finding, Shortfall)]
         for name in sorted(vetted.doubled):
             shortfalls.append(Shortfall(Reason.INTERNAL, f"{name}: one series came twice, the first is kept"))
         if vetted.left_out:
             shortfalls.append(_no_room(vetted.left_out))
-        events = tuple(finding for finding in findings if isinstance(finding, Event))
-        records = tuple(finding for finding in findings if isinstance(finding, Record))
+        events = tuple(finding for finding in others if isinstance(finding, Event))
+        records = tuple(finding for finding in others if isinstance(finding, Record))
         return Outcome(
             samples=vetted.samples,
             events=events,

@@ -1,6 +1,6 @@
 """What the daemon says about its own collectors and alarms."""
 
-import platform
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from zcs_exporter import __version__
@@ -76,8 +76,8 @@ class CollectorSamples:
     """How each collector fares, put into samples anew only where there was a round since."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Reading, tuple[Sample, ...]]] = {}
-        self._build = BUILD.sample(1, version=__version__, python=platform.python_version())
+        self._kept: dict[str, tuple[Reading, tuple[Sample, ...], tuple[Sample, ...]]] = {}
+        self._build = BUILD.sample(1, version=__version__, python=sys.version.split()[0])
 
     def of(self, readings: Mapping[str, Reading]) -> Iterator[Sample]:
         """Yield the samples about these readings."""
@@ -85,8 +85,11 @@ class CollectorSamples:
         for name, reading in readings.items():
             kept = self._kept.get(name)
             if kept is None or kept[0] is not reading:
-                kept = self._kept[name] = (reading, tuple(_reading_samples(name, reading)))
+                same = kept is not None and (kept[0].errors, kept[0].dropped) == (reading.errors, reading.dropped)
+                counters = kept[1] if kept is not None and same else tuple(_counters(name, reading))
+                kept = self._kept[name] = (reading, counters, tuple(_gauges(name, reading)))
             yield from kept[1]
+            yield from kept[2]
 
 
 def collector_samples(readings: Mapping[str, Reading]) -> Iterator[Sample]:
@@ -94,11 +97,14 @@ def collector_samples(readings: Mapping[str, Reading]) -> Iterator[Sample]:
     return CollectorSamples().of(readings)
 
 
-def _reading_samples(name: str, reading: Reading) -> Iterator[Sample]:
+def _counters(name: str, reading: Reading) -> Iterator[Sample]:
     for reason in Reason:
         yield ERRORS.sample(reading.errors.get(reason, 0), collector=name, reason=reason)
     for family, count in reading.dropped.items():
         yield DROPPED.sample(count, family=family)
+
+
+def _gauges(name: str, reading: Reading) -> Iterator[Sample]:
     if reading.present is None:
         return
     yield PRESENT.sample(reading.present, collector=name)

@@ -11,7 +11,7 @@ INTERVAL = 1.0
 """Seconds between two looks."""
 
 SELDOM = 15.0
-"""Seconds after which a file is read anew even if nothing about it seems to have changed."""
+"""Seconds after which all files are read anew even if nothing about them seems to have changed: all at once."""
 
 _PATIENCE = 1.0
 
@@ -31,41 +31,46 @@ class Sentry:
 
     async def run(self) -> None:
         """Look for ever."""
+        looks = 0
         while True:
             await asyncio.sleep(INTERVAL)
             await self.look()
+            looks += 1
+            if looks * INTERVAL >= SELDOM:
+                looks = 0
+                self._wake_all()
 
     async def look(self) -> None:
         """Look at all files once."""
         try:
-            async with asyncio.timeout(_PATIENCE):
-                seen = await self._call(self._signatures)
+            seen = await self._call.within(_PATIENCE, self._signatures)
         except (CollectError, TimeoutError):
             # One of them hangs: each is looked at on its own again, so that the others do not wait for it.
             self._hung = True
-            for event in self._changed.values():
-                event.set()
+            self._wake_all()
             return
         self._hung = False
+        if seen == self._seen:
+            return
         for path, signature in seen.items():
             if signature != self._seen[path]:
                 self._changed[path].set()
         self._seen = seen
+
+    def _wake_all(self) -> None:
+        for event in self._changed.values():
+            event.set()
 
     def forget(self, path: str) -> None:
         """Count only changes from now on; what is read afterwards may be one of them."""
         self._changed[path].clear()
 
     async def until_changed(self, path: str) -> None:
-        """Wait until a file has changed since ``forget``, or for ``SELDOM``, or ``INTERVAL`` while a file hangs."""
+        """Wait until a file has changed since ``forget``, at most for ``SELDOM``; ``INTERVAL`` while a file hangs."""
         if self._hung:
             await asyncio.sleep(INTERVAL)
-            return
-        try:
-            async with asyncio.timeout(SELDOM):
-                await self._changed[path].wait()
-        except TimeoutError:
-            return
+        else:
+            await self._changed[path].wait()
 
     def _signatures(self) -> dict[str, _Signature]:
         return {path: self._signature(path) for path in self._changed}

@@ -1,6 +1,7 @@
 """The latest state of everything, immutable: what all outputs render."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zcs_exporter.contract import Metric, Reason, Sample, Shortfall
@@ -104,8 +105,55 @@ class Vetted:
     doubled: frozenset[str]
 
 
+Series = tuple[tuple[Metric, ...], tuple[tuple[str, ...], ...], tuple[str, ...], tuple[str, ...]]
+"""Which series some samples are of, in order: metrics, labels, suffixes, bounds."""
+
+
+def series_and_values(samples: Sequence[Sample]) -> tuple[Series, tuple[float, ...]]:
+    """Return which series samples are of, and their values."""
+    if not samples:
+        return ((), (), (), ()), ()
+    metrics, labels, values, suffixes, _evidence, bounds = zip(*samples, strict=True)
+    return (metrics, labels, suffixes, bounds), values
+
+
+class Vetting:
+    """Sorts out, round after round, what must never be published, whatever the reader of the page would make of it.
+
+    Which series a collector has rarely changes, and comparing them takes a fifth of the time of looking at each.
+    """
+
+    def __init__(self, declared: Collection[Metric] | None = None) -> None:
+        """Let only the metrics pass that are ``declared``; None for any."""
+        self._declared = None if declared is None else frozenset(declared)
+        self._fit: Series | None = None
+
+    def vet(self, samples: Sequence[Sample]) -> Vetted:
+        """Return what is fit.
+
+        Raises:
+            TypeError: A sample is of no declared metric.
+        """
+        series, values = series_and_values(samples)
+        if series == self._fit and not any(map(operator.ne, values, values)):
+            return Vetted(tuple(samples), {}, frozenset())
+        metrics = set(series[0])
+        if self._declared is not None and (
+            foreign := {metric.name for metric in metrics if metric.declaration not in self._declared}
+        ):
+            raise TypeError(f"not declared: {', '.join(sorted(foreign))}")
+        vetted = vet(samples)
+        self._fit = series if len(vetted.samples) == len(samples) else None
+        return vetted
+
+
+def waiting_for(snapshot: Snapshot) -> list[str]:
+    """Return the collectors that have not ended their first attempt."""
+    return [name for name, reading in snapshot.readings.items() if reading.rounds == 0]
+
+
 def vet(samples: Iterable[Sample]) -> Vetted:
-    """Sort out what must never be published, whatever the reader of the page would make of it.
+    """Sort out what must never be published.
 
     Of a family that has too many series the first are kept: what matters comes first.
     """
@@ -114,13 +162,14 @@ def vet(samples: Iterable[Sample]) -> Vetted:
     left_out: dict[str, list[Sample]] = {}
     doubled = set()
     for sample in samples:
-        name = sample.metric.name
-        identity = (name, sample.suffix, sample.labels, sample.bound)
-        if sample.value != sample.value:
+        metric, labels, value, suffix, _evidence, bound = sample
+        name = metric.name
+        identity = (name, suffix, labels, bound)
+        if value != value:
             continue  # not a number: unknown, so absent
         if identity in kept:
             doubled.add(name)
-        elif sizes.get(name, 0) >= sample.metric.max_series:
+        elif sizes.get(name, 0) >= metric.max_series:
             left_out.setdefault(name, []).append(sample)
         else:
             sizes[name] = sizes.get(name, 0) + 1

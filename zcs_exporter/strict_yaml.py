@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-Path = tuple[str | int, ...]
+from zcs_exporter.schema import Path
 
 
 class YamlError(ValueError):

@@ -12,9 +12,9 @@ from enum import StrEnum
 
 from zcs_exporter.agent.agent import check_agent
 from zcs_exporter.config import Config
-from zcs_exporter.contract import Clock, Collector, LogFed, SyslogSubscription
+from zcs_exporter.contract import Clock, Collector, Gradual, LogFed, SyslogSubscription
 from zcs_exporter.hostio import Host
-from zcs_exporter.runner import Runner, new_reading, next_reading
+from zcs_exporter.runner import Outcome, Runner, new_reading, next_reading
 from zcs_exporter.selfmetrics import collector_samples
 from zcs_exporter.snapshot import Snapshot, vet
 from zcs_exporter.syslog import log_host_names, strangers_at_the_end
@@ -50,18 +50,29 @@ class Diagnosis:
 
 
 async def look_once(config: Config, collectors: Sequence[Collector], clock: Clock) -> Snapshot:
-    """Run one round of each collector, all at once, and return the snapshot."""
+    """Run each collector until it has told all, but not for long, and return the snapshot."""
     runners = [
         Runner.configured(collector, config.collector(collector.name), clock, lambda _name, _outcome: None)
         for collector in collectors
     ]
-    found = await asyncio.gather(*(runner.attempt() for runner in runners))
+    found = await asyncio.gather(*(_told(runner, clock.monotonic() + PATIENCE, clock) for runner in runners))
     readings = {
         runner.collector.name: next_reading(new_reading(runner.collector), outcome, runner.max_age)
         for runner, outcome in zip(runners, found, strict=True)
     }
     return Snapshot(1, clock.wall(), readings, vet(collector_samples(readings)).samples)
 
+
+async def _told(runner: Runner, deadline: float, clock: Clock) -> Outcome:
+    collector = runner.collector
+    while True:
+        outcome = await runner.attempt()
+        if not (isinstance(collector, Gradual) and collector.unfinished) or clock.monotonic() > deadline:
+            return outcome
+
+
+PATIENCE = 5.0
+"""Seconds after which a collector is not asked once more for the rest of what it has to tell."""
 
 LOOKED_AT = 16 << 20
 """Bytes at the end of a syslog file among which there must be a line of this host."""

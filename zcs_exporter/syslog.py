@@ -8,6 +8,7 @@ on in a line, is never taken. Splitting every line costs half a microsecond; a l
 import contextlib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 
 from zcs_exporter.contract import (
@@ -31,6 +32,7 @@ _MOST_NAMED = 5
 _LOOKED_AT = 100
 _KNOWN_PROGRAMS = 1000
 
+_MESSAGE = rb"(?:\[(" + PID + rb")\])?: ([^\n]*)"
 _ANY_HOST = re.compile(rb"\n" + STAMP + rb" (" + HOST + rb") ")
 
 
@@ -114,9 +116,17 @@ class SyslogReader:
             return
         self.names = frozenset(names or ())
         self._own = _lines_of(names)
-        message = rb"(?:\[(" + PID + rb")\])?: ([^\n]*)"
-        self._wished = re.compile(self._own.pattern + rb"(" + _programs(self._subscriptions) + rb")" + message)
-        self._any = re.compile(self._own.pattern + rb"(" + PROGRAM + rb")" + message)
+        for made in ("_wished", "_any"):
+            self.__dict__.pop(made, None)
+
+    # Made with the first lines: at the start of the daemon there are none, and they take a twentieth of it.
+    @cached_property
+    def _wished(self) -> re.Pattern[bytes]:
+        return re.compile(self._own.pattern + rb"(" + _programs(self._subscriptions) + rb")" + _MESSAGE)
+
+    @cached_property
+    def _any(self) -> re.Pattern[bytes]:
+        return re.compile(self._own.pattern + rb"(" + PROGRAM + rb")" + _MESSAGE)
 
     def feed(self, block: LogBlock) -> None:
         """Hand the lines of a block to those who wish them."""

@@ -33,16 +33,14 @@ from its start if its first line or the KiB after that is another; if only what 
 import errno
 import logging
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from zcs_exporter.contract import Clock, CollectError, LogBlock, Reason, os_error
 from zcs_exporter.hostio import Host
 from zcs_exporter.log_archive import unread_files
+from zcs_exporter.log_lines import MAX_LINE, Cut, cut_lines
 from zcs_exporter.log_position import Position
 from zcs_exporter.logfile import LogFile
-
-MAX_LINE = 1 << 16
-"""Longest line that is delivered whole, in bytes without its newline."""
 
 SETTLE = 1.0
 """Seconds that the new file must have had lines before the renamed one is left: the writer's other
@@ -58,58 +56,6 @@ _REMEDIES = {
 }
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What a stretch of a log gives.
-
-    Attributes:
-        lines: Whole lines, none longer than allowed.
-        start: Where the first of them starts in the stretch.
-        consumed: Bytes of the stretch that need not be read again.
-        skipping: Whether the next stretch starts in an overlong line already delivered.
-    """
-
-    lines: bytes
-    start: int
-    consumed: int
-    skipping: bool
-
-
-def cut_lines(stretch: bytes, skipping: bool, max_line: int) -> Cut:
-    """Cut a stretch of a log into lines of at most ``max_line`` bytes.
-
-    An unfinished last line is left for later, unless it is already too long: then its beginning
-    is delivered, and its rest skipped wherever it ends.
-
-    Args:
-        stretch: Bytes from the end of the last stretch consumed.
-        skipping: The last stretch's ``skipping``.
-        max_line: Without the newline.
-    """
-    start = 0
-    if skipping:
-        start = stretch.find(b"\n") + 1
-        if not start:
-            return Cut(b"", len(stretch), len(stretch), True)
-    end = stretch.rfind(b"\n") + 1
-    lines = _shorten(stretch[start:end], max_line)
-    if len(stretch) - end <= max_line:
-        return Cut(lines, start, end, False)
-    return Cut(lines + stretch[end : end + max_line] + b"\n", start, len(stretch), True)
-
-
-def _shorten(lines: bytes, max_line: int) -> bytes:
-    kept: list[bytes] = []
-    copied = at = 0
-    while len(lines) - at > max_line + 1:
-        newline = lines.rfind(b"\n", at, at + max_line + 1)
-        if newline < 0:
-            kept.append(lines[copied : at + max_line])
-            copied = newline = lines.index(b"\n", at + max_line)
-        at = newline + 1
-    return b"".join([*kept, lines[copied:]]) if kept else lines
 
 
 class LogTail:

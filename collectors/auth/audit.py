@@ -39,6 +39,7 @@ _PEERS = re.compile(
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 _MAX_CACHED = 4096
+_MAX_NAMES = 8192
 _MAX_TEXT = 256  # longer ones are not remembered
 _SASL_PORT = 7073
 
@@ -77,7 +78,7 @@ class AuditReader:
         pairs: list[Pair] = []
         last_stamp, at = b"", None
         room, untold = intake.records.room("login_failed"), 0
-        for line, stamp, thread, ip, oip, rest, account, protocol, why in entries:
+        for line, (stamp, thread, ip, oip, rest, account, protocol, why) in entries:
             served = threads.get(thread, -1) if stamp else _ADMIN
             if served:
                 if served < 0:
@@ -158,7 +159,7 @@ class AuditReader:
 
     def _name(self, account: bytes) -> str:
         name = account.decode("utf-8", "replace")[:MAX_ACCOUNT].lower()
-        _keep(self._names, account, len(account), name)
+        _keep(self._names, account, len(account), name, _MAX_NAMES)
         return name
 
     def _line(self, text: bytes, found: BlockFailures, clock: LogTime) -> None:
@@ -293,8 +294,8 @@ def _failure_fields(
     return fields | context_fields(context, client)
 
 
-def _keep(cache: dict[K, V], key: K, length: int, value: V) -> None:
-    if len(cache) >= _MAX_CACHED:
+def _keep(cache: dict[K, V], key: K, length: int, value: V, most: int = _MAX_CACHED) -> None:
+    if len(cache) >= most:
         cache.clear()
     if length <= _MAX_TEXT:
         cache[key] = value

@@ -50,48 +50,67 @@ MEASURES = {
 """By the name of the check."""
 
 
-def excesses(
-    seconds: Mapping[int, Collection[Pair]], window: int, measure: Measure, threshold: float
-) -> dict[int, int]:
-    """Return by second the largest number that its failures bring to ``threshold`` or more.
+class Stretch:
+    """Failures by second, in the order of time."""
 
-    Args:
-        seconds: Failures by second, in the order of time.
-        window: Seconds that a number looks back, the second itself included.
-        measure: What is counted.
-        threshold: From which number on it is too many.
-    """
-    most = measure.tally(chain.from_iterable(seconds.values()))
-    many = {key for key, times in most.items() if times >= threshold}
-    found: dict[int, int] = {}
-    if not many:
+    def __init__(self, seconds: Mapping[int, Collection[Pair]]) -> None:
+        """Take them."""
+        self._seconds = seconds
+        self._pairs = list(chain.from_iterable(seconds.values()))
+        self._most: dict[int, int] = {}
+
+    def excesses(self, window: int, measure: Measure, threshold: float) -> dict[int, int]:
+        """Return by second the largest number that its failures bring to ``threshold`` or more.
+
+        Args:
+            window: Seconds that a number looks back, the second itself included.
+            measure: What is counted.
+            threshold: From which number on it is too many.
+        """
+        found: dict[int, int] = {}
+        many = self._many(measure, threshold)
+        if not many:
+            return found
+        recent: defaultdict[Key, _Recent] = defaultdict(lambda: _Recent(window))
+        for second, pairs in self._seconds.items():
+            for pair in pairs:
+                if measure.known and not (pair[0] and pair[1]):
+                    continue
+                key = pair if measure.place is None else pair[measure.place]
+                if key in many:
+                    number = recent[key].add(second, pair if measure.different else None)
+                    if number >= threshold and number > found.get(second, 0):
+                        found[second] = number
         return found
-    recent: defaultdict[Key, _Recent] = defaultdict(lambda: _Recent(window))
-    for second, pairs in seconds.items():
-        for pair in pairs:
-            if measure.known and not (pair[0] and pair[1]):
-                continue
-            key = pair if measure.place is None else pair[measure.place]
-            if key in many:
-                number = recent[key].add(second, pair if measure.different else None)
-                if number >= threshold and number > found.get(second, 0):
-                    found[second] = number
-    return found
 
+    def _many(self, measure: Measure, threshold: float) -> set[Key]:
+        # Nobody has more partners than failures, nor more failures with one partner than in all.
+        places = (0, 1) if measure.place is None else (measure.place,)
+        if any(self._most_of(place) < threshold for place in places):
+            return set()
+        return {key for key, times in measure.tally(self._pairs).items() if times >= threshold}
 
-def total_excesses(seconds: Mapping[int, Collection[Pair]], window: int, threshold: float) -> dict[int, int]:
-    """Return by second how many failures there are in all, where they are ``threshold`` or more."""
-    recent: deque[tuple[int, int]] = deque()
-    total = 0
-    found: dict[int, int] = {}
-    for second, pairs in seconds.items():
-        recent.append((second, len(pairs)))
-        total += len(pairs)
-        while recent[0][0] <= second - window:
-            total -= recent.popleft()[1]
-        if total >= threshold:
-            found[second] = total
-    return found
+    def _most_of(self, place: int) -> int:
+        """Return the most failures of one address or one account."""
+        if place not in self._most:
+            self._most[place] = max(Measure(place).tally(self._pairs).values(), default=0)
+        return self._most[place]
+
+    def total_excesses(self, window: int, threshold: float) -> dict[int, int]:
+        """Return by second how many failures there are in all, where they are ``threshold`` or more."""
+        recent: deque[tuple[int, int]] = deque()
+        total = 0
+        found: dict[int, int] = {}
+        if len(self._pairs) < threshold:
+            return found
+        for second, pairs in self._seconds.items():
+            recent.append((second, len(pairs)))
+            total += len(pairs)
+            while recent[0][0] <= second - window:
+                total -= recent.popleft()[1]
+            if total >= threshold:
+                found[second] = total
+        return found
 
 
 class _Recent:

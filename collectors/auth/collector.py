@@ -25,7 +25,7 @@ from one per cent of them.
 Source: log/audit.log, log/imapd-audit.log, log/mailbox.log, log/imapd.log, log/nginx.log, /var/log/zimbra.log,
 localconfig.xml and /proc/net.
 Privileges: group zimbra for ZCS's logs; CAP_DAC_READ_SEARCH for /var/log/zimbra.log where syslog owns it.
-Cost: under two seconds of CPU for a million lines and 7 to 10 us for each failure among them, up to 20 us for one
+Cost: about a second of CPU for a million lines and 7 to 10 us for each failure among them, up to 20 us for one
 that is read late. While 5,000 logins a second fail from a million addresses a tenth
 of a core and 160 MB beside what the daemon takes at rest, some 230 MB whatever comes; as much again while such an
 attack of the past is read.
@@ -36,8 +36,6 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
-
 from collectors.auth import metrics as auth_metrics
 from collectors.auth.audit import AuditReader
 from collectors.auth.client import Network
@@ -45,6 +43,7 @@ from collectors.auth.failures import CHECKS
 from collectors.auth.intake import BlockFailures, Intake
 from collectors.auth.mailbox import MailboxReader
 from collectors.auth.nginx import read_proxy_log
+from collectors.auth.records import KINDS
 from collectors.auth.site import AUDIT_LOGS, DEFAULT_SECONDS, MAILBOX_LOGS, PROXY_LOG, SYSLOG, Site, read_site
 from collectors.auth.smtp import WISHES
 from collectors.auth.syslog import IMITATIONS, SyslogLogins
@@ -64,6 +63,7 @@ from zcs_exporter.contract import (
 )
 from zcs_exporter.hostio import Host
 from zcs_exporter.log_time import LogTime
+from zcs_exporter.schema import Before, Limits
 
 _SITE_SECONDS = 15.0
 _SHARE_ALERT = "ZcsAuthTotalShare"
@@ -74,11 +74,7 @@ def _network(value: object) -> object:
     return ip_network(value, strict=False) if isinstance(value, str) else value
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_tuple)]
+Networks = tuple[Annotated[Network, Before(_network)], ...]
 """A list of addresses and networks such as ``10.0.0.0/24``."""
 
 
@@ -94,7 +90,7 @@ class AuthConfig(CollectorConfig):
 
     trusted_proxies: Networks = ()
     cluster_servers: Networks = ()
-    active_accounts: Annotated[int, Field(ge=1)] | None = None
+    active_accounts: Annotated[int, Limits(least=1)] | None = None
 
 
 class AuthCollector:
@@ -104,6 +100,7 @@ class AuthCollector:
     metrics: ClassVar[tuple[Metric, ...]] = auth_metrics.ALL
     interval: ClassVar[float] = 15.0
     config_class: ClassVar[type[CollectorConfig]] = AuthConfig
+    record_kinds: ClassVar[Sequence[str]] = KINDS
 
     def __init__(self, config: AuthConfig, host: Host, clock: Clock) -> None:
         self._config = config

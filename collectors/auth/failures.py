@@ -59,9 +59,9 @@ class Failures:
         fresh = fresh[: self._left]
         if fresh:
             self._left -= len(fresh)
-            of_account, of_address = self.accounts.hash, self.addresses.hash
-            self.accounts.add(second, now, [(address, of_account(account)) for address, account in fresh])
-            self.addresses.add(second, now, [(account, of_address(address)) for address, account in fresh])
+            addresses, accounts = [address for address, _ in fresh], [account for _, account in fresh]
+            self.accounts.add(second, now, addresses, accounts)
+            self.addresses.add(second, now, accounts, addresses)
 
     def expire(self, now: float) -> None:
         """Forget what is over by ``now``."""

@@ -240,8 +240,12 @@ class BlockFailures:
 
     def _close_past(self) -> None:
         intake = self._intake
-        for second in {**self._pairs, **self._admin}:
-            self._fail(second)
+        if self._admin:
+            for second in {**self._pairs, **self._admin}:
+                self._fail(second)
+        else:
+            for second, pairs in self._pairs.items():
+                intake.book.fail(self.log, second, self.now, pairs, admin=False, live=False)
         intake.book.replays.move_on()
         if not self._logins:
             return

@@ -7,8 +7,9 @@ checks of an hour. A restart forgets the last two minutes of the log.
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from math import ceil
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 
 from collectors.auth.breach import Numbers, Success
 from collectors.auth.windows import Pair
@@ -17,13 +18,59 @@ LAG = 60
 """Seconds by which the lines of a log may come out of order."""
 
 _STEP = 15  # seconds of the log that are judged together
-_CELLS = 1 << 20
+_CELLS = 1 << 18
 _MASK = _CELLS - 1
-_MAX_TIMES = (1 << 16) - 1
+_EMPTY = bytes(4 * _CELLS)
+_FEW = _CELLS // 64
 _MAX_LOGINS = 5000  # that wait to be judged
 
 Partners = list[tuple[int, str]]
 """When one failed, and with what."""
+
+
+class _Often:
+    """How often each name failed lately: never too few, since some names share a cell and what is over goes late."""
+
+    def __init__(self, least: float) -> None:
+        """Start with nobody; ``least`` is too often."""
+        self._least = least
+        self._now, self._before = array("I", _EMPTY), array("I", _EMPTY)
+        self._used: list[int] = []
+        self._used_before: list[int] = []
+        self._many = self._many_before = False
+
+    def add(self, names: Iterable[str]) -> None:
+        """Count failures."""
+        now, before, least = self._now, self._before, self._least
+        cells = [hash(name) & _MASK for name in names]
+        for cell in cells:
+            now[cell] = times = now[cell] + 1
+            if times + before[cell] >= least:
+                self._many = True
+        if len(self._used) < _FEW:
+            self._used += cells
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody failed too often."""
+        return not (self._many or self._many_before)
+
+    def times(self, name: str) -> int:
+        """Return how often a name failed at most."""
+        cell = hash(name) & _MASK
+        return self._now[cell] + self._before[cell]
+
+    def turn(self) -> None:
+        """Forget what was counted before the last turn."""
+        over, used = self._before, self._used_before
+        if len(used) < _FEW:
+            for cell in used:
+                over[cell] = 0
+        else:
+            memoryview(over).cast("B")[:] = _EMPTY
+        self._before, self._now = self._now, over
+        self._used_before, self._used = self._used, []
+        self._many_before, self._many = self._many, False
 
 
 class PastLogins:
@@ -32,48 +79,51 @@ class PastLogins:
     def __init__(self, window_seconds: int, least: float) -> None:
         """Start empty; nobody is under attack who failed less often than ``least`` within the window."""
         self._window = window_seconds
-        self._least = max(1, ceil(min(least, _MAX_TIMES)))
+        self._least = max(1.0, least)
         self._failures: dict[int, list[Pair]] = {}
+        self._uncounted: list[Sequence[Pair]] = []
         self._logins: dict[tuple[str, str, int], Success] = {}
-        # Failures by address and by account, each in one of so many cells, which some share: never too few.
-        self._of_address, self._of_account = array("H", bytes(2 * _CELLS)), array("H", bytes(2 * _CELLS))
-        self._many = 0  # cells with too many
+        self._begin()
+
+    def _begin(self) -> None:
+        self._failures.clear()
+        self._uncounted.clear()
+        self._logins.clear()
+        self._addresses, self._accounts = _Often(self._least), _Often(self._least)
         self._latest = self._done = 0
+        self._turned = 0  # the latest second when both were turned last
 
     def add(self, second: int, pairs: Sequence[Pair]) -> None:
         """Take failures of a second; if it is long over, the log begins anew."""
         if second <= self._done - self._window:
-            self._forget(self._latest)
-            self._logins.clear()
-            self._latest = self._done = 0
+            self._begin()
         if second in self._failures:
             self._failures[second] += pairs
         else:
             self._failures[second] = [*pairs]
         if second > self._latest:
             self._latest = second
-        of_address, of_account, least = self._of_address, self._of_account, self._least
-        for address, account in pairs:
-            cell = hash(address) & _MASK
-            times = of_address[cell] + 1
-            if times <= _MAX_TIMES:
-                of_address[cell] = times
-                self._many += times == least
-            cell = hash(account) & _MASK
-            times = of_account[cell] + 1
-            if times <= _MAX_TIMES:
-                of_account[cell] = times
-                self._many += times == least
+        self._uncounted.append(pairs)
+
+    def _count(self) -> None:
+        # All of a block at once.
+        pairs = list(chain.from_iterable(self._uncounted))
+        self._uncounted.clear()
+        self._addresses.add(map(itemgetter(0), pairs))
+        self._accounts.add(map(itemgetter(1), pairs))
 
     @property
     def quiet(self) -> bool:
         """Whether nobody failed often, so that no login is of interest."""
-        return not self._many
+        self._count()
+        return self._addresses.quiet and self._accounts.quiet
 
     def wants(self, address: str, account: str) -> bool:
         """Whether a login may be one in the midst of an attack."""
-        tried = self._of_address[hash(address) & _MASK]
-        return tried >= self._least or (tried > 0 and self._of_account[hash(account) & _MASK] >= self._least)
+        if self._uncounted:
+            self._count()
+        tried = self._addresses.times(address)
+        return tried >= self._least or (tried > 0 and self._accounts.times(account) >= self._least)
 
     def login(self, login: Success) -> None:
         """Take a login that is wanted."""
@@ -124,15 +174,14 @@ class PastLogins:
         return [partner for _, partner in partners[first : bisect_right(partners, at, key=_time)]]
 
     def _forget(self, last: int) -> None:
-        least = self._least
         for second in [second for second in self._failures if second <= last]:
-            for pair in self._failures.pop(second):
-                for cells, name in ((self._of_address, pair[0]), (self._of_account, pair[1])):
-                    cell = hash(name) & _MASK
-                    times = cells[cell]
-                    if times < _MAX_TIMES:  # a full one has lost count
-                        cells[cell] = times - 1
-                        self._many -= times == least
+            del self._failures[second]
+        if self._turned <= last:
+            # All that was counted before the last turn is forgotten.
+            self._count()
+            self._addresses.turn()
+            self._accounts.turn()
+            self._turned = self._latest
 
 
 def _time(entry: Success | tuple[int, str]) -> int:

@@ -38,6 +38,22 @@ class Ranks(Generic[K]):
         while self._largest > 1 and self._largest not in keys:
             self._largest -= 1
 
+    def rise(self, key: K, before: int) -> None:
+        """Take note that a key occurs once more than ``before`` times: what ``move`` does, at half the cost."""
+        keys, after = self._keys, before + 1
+        if before > 1:
+            level = keys[before]
+            del level[key]
+            if not level:
+                del keys[before]
+        new = keys.get(after)
+        if new is None:
+            keys[after] = {key: None}
+        else:
+            new[key] = None
+        if after > self._largest:
+            self._largest = after
+
     def descending(self) -> Iterator[tuple[int, dict[K, None]]]:
         """Yield the numbers from the largest down to 2, each with its keys."""
         # There are never more different numbers than the square root of twice their sum.

@@ -40,3 +40,6 @@ GRADES = {
     "recovery_code": Grade.WARNING,
 }
 """Every kind of record that a single line causes, and how much it matters."""
+
+KINDS = (*GRADES, "attack", "login_after_attack")
+"""Every kind of record."""

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import chain, groupby, islice
+from itertools import chain, islice
+from operator import itemgetter
+from typing import NamedTuple
 
-from collectors.auth.bursts import MEASURES, excesses, total_excesses
+from collectors.auth.bursts import MEASURES, Stretch
 from collectors.auth.failures import ADMIN_PAIRS, ADMIN_SECONDS, CHECKS, Top, top_of_both
 from collectors.auth.spread import MAX_RATE, SLICE, Spread
 from collectors.auth.windows import FailureWindow, Pair
@@ -103,20 +105,21 @@ class Replay:
     def _judge(self, last: int, thresholds: Mapping[str, float]) -> Iterator[Record]:
         """Look at the failures up to a second that were not looked at yet."""
         done, self._done = self._done, max(self._done, last)
-        stretch = self._failures.until(last)
-        fresh = {second: pairs for second, pairs in stretch.items() if second > done}
+        seconds = self._failures.until(last)
+        fresh = {second: pairs for second, pairs in seconds.items() if second > done}
         if not fresh:
             return
-        window = self._window_seconds
+        window, stretch = self._window_seconds, Stretch(seconds)
         for name, measure in MEASURES.items():
             if name in thresholds:
-                yield from self._look(name, excesses(stretch, window, measure, thresholds[name]), done)
+                yield from self._look(name, stretch.excesses(window, measure, thresholds[name]), done)
         if "total" in thresholds:
-            yield from self._look("total", total_excesses(stretch, window, thresholds["total"]), done)
+            yield from self._look("total", stretch.total_excesses(window, thresholds["total"]), done)
+        parts = _parts(fresh)
         for name, spread, place in (("slow_spray", self._accounts, 0), ("slow_distributed", self._addresses, 1)):
             if name in thresholds:
                 under_way = name in self._episodes
-                found = _slow_excesses(spread, fresh, place, thresholds[name], under_way=under_way)
+                found = _slow_excesses(spread, parts, place, thresholds[name], under_way=under_way)
                 yield from self._look(name, found, done)
         if "admin" in thresholds:
             yield from self._look("admin", self._admin_excesses(last, thresholds["admin"]), done)
@@ -269,46 +272,66 @@ class _Seconds:
         return f"{self._prefix}:{second}:{row}"
 
 
+class _Part(NamedTuple):
+    """The failures of those seconds that a sketch takes for one.
+
+    Attributes:
+        begin: The first second that belongs to it.
+        whole: Those of which both are known.
+    """
+
+    begin: int
+    seconds: dict[int, Sequence[Pair]]
+    whole: list[Pair]
+
+
+def _parts(seconds: Mapping[int, Sequence[Pair]]) -> list[_Part]:
+    """Part failures that are in the order of time."""
+    parts: dict[int, dict[int, Sequence[Pair]]] = {}
+    for second, pairs in seconds.items():
+        parts.setdefault(second // SLICE * SLICE, {})[second] = pairs
+    return [
+        _Part(begin, part, [pair for pairs in part.values() for pair in pairs if pair[0] and pair[1]])
+        for begin, part in parts.items()
+    ]
+
+
 def _slow_excesses(
-    spread: Spread, seconds: Mapping[int, Sequence[Pair]], place: int, threshold: float, *, under_way: bool
+    spread: Spread, parts: Sequence[_Part], place: int, threshold: float, *, under_way: bool
 ) -> dict[int, int]:
     """Put failures into a sketch, and return by second its largest number of who failed then, if too large.
 
     The second in which an attack begins is found exactly. Of one that is ``under_way``, five minutes are as one.
     """
     found: dict[int, int] = {}
-    for part, group in groupby(seconds.items(), lambda item: item[0] // SLICE):
-        spread.expire(part * SLICE)
-        steps = [(second, _known(pairs, place)) for second, pairs in group]
-        whole = Counter(key for _, known in steps for key, _ in known)
+    key = itemgetter(place)
+    for begin, seconds, whole in parts:
+        spread.expire(begin)
         # Nobody can have more at the end of this part than at its begin and by each failure in it.
-        if under_way or spread.largest + max(whole.values(), default=0) < threshold:
-            known = [pair for _, pairs in steps for pair in pairs]
-            _spread(spread, part * SLICE, known, MAX_RATE * len(steps))
-            largest = max(map(spread.partners, whole), default=0)
+        if under_way or spread.largest + max(Counter(map(key, whole)).values(), default=0) < threshold:
+            _spread(spread, begin, whole, place, MAX_RATE * len(seconds))
+            largest = 0 if spread.largest < threshold else spread.most(map(key, whole))
             if largest >= threshold:
-                last = max(
-                    second for second, pairs in steps if any(spread.partners(key) >= threshold for key, _ in pairs)
-                )
-                found[last] = largest
+                latest = (second for second in reversed(seconds) if _most(spread, seconds[second], place) >= threshold)
+                found[next(latest)] = largest
             continue
-        for second, known in steps:
-            _spread(spread, second, known, MAX_RATE)
-            value = max((spread.partners(key) for key, _ in known), default=0)
+        for second, pairs in seconds.items():
+            _spread(spread, second, [pair for pair in pairs if pair[0] and pair[1]], place, MAX_RATE)
+            value = _most(spread, pairs, place)
             if value >= threshold:
                 found[second] = value
                 under_way = True
     return found
 
 
-def _known(pairs: Sequence[Pair], place: int) -> list[tuple[str, str]]:
-    """Return who failed and with what, where both are known."""
-    return [(pair[place], pair[1 - place]) for pair in pairs if pair[0] and pair[1]]
+def _most(spread: Spread, pairs: Sequence[Pair], place: int) -> int:
+    """Return the largest number in the sketch of those who failed with a partner that is known."""
+    return spread.most(pair[place] for pair in pairs if pair[0] and pair[1])
 
 
-def _spread(spread: Spread, second: int, known: Sequence[tuple[str, str]], most: int) -> None:
-    fresh = islice(dict.fromkeys(known), most)
-    spread.add(second, second, [(key, spread.hash(partner)) for key, partner in fresh])
+def _spread(spread: Spread, second: int, pairs: Sequence[Pair], place: int, most: int) -> None:
+    fresh = list(islice(dict.fromkeys(pairs), most))
+    spread.add(second, second, map(itemgetter(place), fresh), map(itemgetter(1 - place), fresh))
 
 
 def _record(name: str, episode: _Episode) -> Record:

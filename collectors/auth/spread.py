@@ -15,7 +15,7 @@ Memory: some 250 bytes for each key, 8 MB for ``MAX_KEYS`` of them.
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import islice, repeat
 
 from collectors.auth.ranks import Ranks
 
@@ -36,7 +36,10 @@ _CHUNK = 1000  # keys looked at again at once, which takes a few milliseconds
 _STALE = 5000  # dead entries that rows may hold beside as many as are alive
 _HEAD = 4  # bytes before a key's partners: the row that keeps it
 _HASH = 4
-_ITEM = _HASH + 1  # a partner's hash and the slice in which it last failed
+_ITEM = _HASH + 1  # a partner's hash and the slice in which it last failed; the oldest slice comes first
+_OLDEST = _HEAD + _HASH  # where the slice of a key's first partner stands
+_FULL = _HEAD + MAX_PARTNERS * _ITEM
+_MAX_CACHED = 4096
 
 
 class Spread:
@@ -49,9 +52,11 @@ class Spread:
         # A number that nobody outside knows, so that nobody can find names that fall together.
         self._modulus = secrets.randbits(63) | 1 << 63 | 1
         self._saved_modulus = 0
+        self._hashes: dict[str, bytes] = {}
         self._entries: dict[str, bytes] = {}
         self._ranks: Ranks[str] = Ranks()
         self._current = 0
+        self._newest = 0  # the latest slice in which somebody failed
         # The row that is written next and the keys that will be in it; how many live keys the others keep, and had.
         self._row = 0
         self._fresh: dict[str, None] = {}
@@ -73,47 +78,69 @@ class Spread:
         entry = self._entries.get(key)
         return 0 if entry is None else _partners(entry)
 
+    def most(self, keys: Iterable[str]) -> int:
+        """Return the most partners that one of these keys has."""
+        return max(map(len, map(self._entries.get, keys, repeat(b""))), default=0) // _ITEM
+
     def hash(self, name: str) -> bytes:
         """Return what stands for a partner."""
         number = int.from_bytes(name.encode("utf-8", "surrogatepass"), "big")
-        return (number % self._modulus).to_bytes(8, "big")[-_HASH:]
+        found = (number % self._modulus).to_bytes(8, "big")[-_HASH:]
+        if len(self._hashes) >= _MAX_CACHED:
+            self._hashes.clear()
+        self._hashes[name] = found
+        return found
 
-    def add(self, second: int, now: float, pairs: Iterable[tuple[str, bytes]]) -> None:
-        """Count keys that failed with partners in that second, unless it is over by ``now``; partners by their hash."""
+    def add(self, second: int, now: float, keys: Iterable[str], partners: Iterable[str]) -> None:
+        """Count keys that failed in that second, each with the partner beside it, unless it is over by ``now``."""
         if int(now) // SLICE != self._current:
             self.expire(now)
         when = min(second // SLICE, self._current)
         if when <= self._current - SLICES:
             return
-        stamp = bytes((when & 0xFF,))
+        late, self._newest = when < self._newest, max(when, self._newest)
+        mark = when & 0xFF
+        stamp = bytes((mark,))
         head = self._row.to_bytes(_HEAD, "big")
-        entries, fresh = self._entries, self._fresh
-        for key, partner in pairs:
+        entries, fresh, hashes, rise = self._entries, self._fresh, self._hashes, self._ranks.rise
+        for key, name in zip(keys, partners, strict=True):
+            partner = hashes.get(name) or self.hash(name)
             entry = entries.get(key)
             if entry is None:
                 entries[key] = head + partner + stamp
                 fresh[key] = None
                 continue
-            place = _find(entry, partner)
+            place = entry.find(partner, _HEAD)
+            if place >= 0 and (place - _HEAD) % _ITEM:
+                place = _find(entry, partner, place)
             if place < 0:
-                if len(entry) >= _HEAD + MAX_PARTNERS * _ITEM:
+                size = len(entry)
+                if size >= _FULL:
                     continue
-                partners = _partners(entry)
-                self._ranks.move(key, partners, partners + 1)
-                items = entry[_HEAD:] + partner + stamp
-            elif _newer(stamp[0], entry[place + _HASH]):
-                items = entry[_HEAD : place + _HASH] + stamp + entry[place + _ITEM :]
+                rise(key, size // _ITEM)
+                changed = entry + partner + stamp
+            elif _newer(mark, entry[place + _HASH]):
+                changed = entry[:place] + entry[place + _ITEM :] + partner + stamp
             else:
                 continue
-            if entry[:_HEAD] != head:
+            if late:
+                changed = entry[:_HEAD] + self._in_order(changed[_HEAD:])
+            if not entry.startswith(head):
                 self._release(entry)
                 # Behind all others: it was not quiet.
                 del entries[key]
                 fresh[key] = None
-            entries[key] = head + items
+                changed = head + changed[_HEAD:]
+            entries[key] = changed
         least = 2
         while len(entries) > self._max_keys:
             least = self._forget(least)
+
+    def _in_order(self, items: bytes) -> bytes:
+        """Return partners with those of the oldest slice first."""
+        parts: list[bytes] = [items[at : at + _ITEM] for at in range(0, len(items), _ITEM)]
+        parts.sort(key=lambda part: (part[_HASH] - self._current - 1) & 0xFF)
+        return b"".join(parts)
 
     def expire(self, now: float) -> None:
         """Forget what is over by ``now``."""
@@ -128,18 +155,17 @@ class Spread:
             # The clock was set back by more, or nothing came for an hour.
             for key in list(self._entries):
                 self._drop(key)
+            self._newest = 0
             return
-        over = {(current - SLICES - past) & 0xFF for past in range(current - former)}
-        for key, entry in list(self._entries.items()):
-            if over.isdisjoint(entry[_HEAD + _HASH :: _ITEM]):
-                continue
-            items = [entry[at : at + _ITEM] for at in range(_HEAD, len(entry), _ITEM) if entry[at + _HASH] not in over]
-            if not items:
+        over = bytes((current - SLICES - past) & 0xFF for past in range(current - former))
+        for key, entry in [item for item in self._entries.items() if item[1][_OLDEST] in over]:
+            left = len(entry[_OLDEST::_ITEM].lstrip(over))
+            if not left:
                 self._drop(key)
                 continue
-            self._ranks.move(key, _partners(entry), len(items))
+            self._ranks.move(key, _partners(entry), left)
             # Its row still holds what is over, which is known by its age.
-            self._entries[key] = entry[:_HEAD] + b"".join(items)
+            self._entries[key] = entry[:_HEAD] + entry[-left * _ITEM :]
 
     def _forget(self, least: int) -> int:
         """Forget the keys that were quiet longest if they have fewer partners; return what to ask for next."""
@@ -163,9 +189,12 @@ class Spread:
         self._fresh.pop(key, None)
         entry = self._entries.pop(key)
         self._release(entry)
-        self._ranks.move(key, _partners(entry), 0)
+        if (partners := _partners(entry)) > 1:
+            self._ranks.move(key, partners, 0)
 
     def _release(self, entry: bytes) -> None:
+        if not self._kept:
+            return
         row = int.from_bytes(entry[:_HEAD], "big")
         left = self._kept.get(row)
         if left is None:
@@ -205,17 +234,20 @@ class Spread:
                 continue
             if number == "modulus":
                 self._modulus = self._saved_modulus = int(text)
+                self._hashes.clear()
             else:
                 rows[int(number)] = text
         for row in sorted(rows):
             current, texts = json.loads(rows[row])
             self.expire(current * SLICE)
+            self._newest = current
             self._row = row + 1
             self._kept[row] = self._given[row] = len(texts)
             for key, text in texts.items():
                 if key in self._entries:
                     self._drop(key)
-                items = bytes.fromhex(text)
+                # Earlier releases kept them in another order.
+                items = self._in_order(bytes.fromhex(text))
                 self._entries[key] = entry = row.to_bytes(_HEAD, "big") + items
                 self._ranks.move(key, 0, _partners(entry))
 
@@ -224,9 +256,8 @@ def _partners(entry: bytes) -> int:
     return (len(entry) - _HEAD) // _ITEM
 
 
-def _find(entry: bytes, partner: bytes) -> int:
-    """Return where a partner's hash stands in a key's entry; below 0 where it does not."""
-    place = entry.find(partner, _HEAD)
+def _find(entry: bytes, partner: bytes, place: int) -> int:
+    """Return where a partner's hash stands in a key's entry, from a place on; below 0 where it does not."""
     while place >= 0 and (place - _HEAD) % _ITEM:
         place = entry.find(partner, place + 1)
     return place

@@ -12,7 +12,7 @@ The read-only state is that of the first process of the host, because a service'
 
 Source: ``/proc/1/mountinfo``, ``/etc/fstab``, localconfig.xml, statvfs(3) of each mount.
 Privileges: those of a member of group zimbra with CAP_DAC_READ_SEARCH, for mounts below closed directories.
-Cost: one statvfs and one short-lived thread per mount every 15 s; forecasts are reckoned every 5 minutes.
+Cost: one statvfs per mount every 15 s, in a thread that is shared while all answer at once; forecasts every 5 minutes.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from collectors.filesystem.layout import (
     select_filesystems,
 )
 from collectors.formats.mountinfo import Mount, MountTable, is_below, normal, parse_fstab, parse_mountinfo
-from zcs_exporter.blocking import BlockingCall
+from zcs_exporter.blocking import Begun, BlockingCall
 from zcs_exporter.contract import (
     GRANT,
     Clock,
@@ -48,6 +48,7 @@ from zcs_exporter.contract import (
     os_error,
 )
 from zcs_exporter.hostio import FilesystemUsage, Host
+from zcs_exporter.localconfig import Localconfig
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ class FilesystemConfig(CollectorConfig):
 
 
 class FilesystemCollector:
-    """Asks every file system for its usage, each in a thread of its own, so that a hung one holds up no other."""
+    """Asks every file system for its usage, each in a call of its own, so that a hung one holds up no other."""
 
     name: ClassVar[str] = "filesystem"
     metrics: ClassVar[tuple[Metric, ...]] = (
@@ -179,9 +180,14 @@ class FilesystemCollector:
         self._read_settings = BlockingCall("reading localconfig.xml")
         self._locate_calls: dict[str, BlockingCall] = {}
         self._usage_calls: dict[tuple[str, str], BlockingCall] = {}
-        self._mountinfo = ""
+        self._mountinfo = b""
         self._table = MountTable(())
-        self._settings = self._default_settings()
+        self._fstab: tuple[bytes, Mapping[str, bool]] = (b"", {})
+        zcs = host.zcs
+        self._default = Settings(tuple((role, normal(zcs.path(place))) for role, _, place in DIRECTORIES))
+        self._settings = self._default
+        self._loaded: tuple[Localconfig, Settings] | None = None
+        self._selected: tuple[tuple[object, ...], list[Filesystem]] = ((), [])
         self._places: dict[str, str | None] = {}
         self._located_for: tuple[object, ...] = ()
         self._located_at = 0.0
@@ -191,14 +197,19 @@ class FilesystemCollector:
 
     async def collect(self) -> list[Finding]:
         """Return the usage and state of every file system."""
-        mountinfo, fstab, findings = await self._read_tables(self._tables)
+        # All that was asked for in the last round is asked for at once, so that threads are waited for once.
+        tables = self._read_tables.begin(self._tables)
+        settings = self._begin(self._read_settings, self._load_settings)
+        asked = {self._key(each.mount): self._ask(each.mount) for each in self._selected[1]}
+        mountinfo, fstab, findings = await tables.wait()
         own_view = bool(findings)
         if mountinfo != self._mountinfo:
-            self._mountinfo, self._table = mountinfo, MountTable(parse_mountinfo(mountinfo))
+            text = mountinfo.decode("utf-8", "surrogateescape")
+            self._mountinfo, self._table = mountinfo, MountTable(parse_mountinfo(text))
         table = self._table
         if not table.mounts:
             raise CollectError(Reason.PARSE, "mountinfo: it lists no mounts")
-        self._settings = await self._bounded(self._read_settings, self._load_settings, self._settings)
+        self._settings = await self._bounded(settings, self._settings)
         if self._settings.shortfall:
             findings.append(self._settings.shortfall)
         home = normal(self._host.zcs.home)
@@ -208,11 +219,15 @@ class FilesystemCollector:
         # mount(8) follows symbolic links, so mountinfo has a mount where its path in fstab leads.
         fstab = {self._places.get(path) or path: at_boot for path, at_boot in fstab.items()}
         homes = tuple(dict.fromkeys((home, self._places.get(home) or home)))
-        filesystems = select_filesystems(table, located, homes, self._settings.excludes)
+        filesystems = self._select(table, located, homes)
         if own_view:
             filesystems = [replace(one, read_only=one.mount.file_system_read_only or None) for one in filesystems]
-        for part in await asyncio.gather(*(self._measure(filesystem) for filesystem in filesystems)):
-            findings += part
+        for filesystem in filesystems:
+            key = self._key(filesystem.mount)
+            if key not in asked:
+                asked[key] = self._ask(filesystem.mount)
+        for filesystem in filesystems:
+            findings += await self._measure(filesystem, asked[self._key(filesystem.mount)])
         now = self._clock.wall()
         auto = {path for path, at_boot in fstab.items() if at_boot and any(is_below(path, place) for place in homes)}
         missing = self._known.update(now, table, filesystems, fstab, self._settings.installed)
@@ -222,7 +237,14 @@ class FilesystemCollector:
         self._forget(now, filesystems)
         return findings
 
-    def _tables(self) -> tuple[str, Mapping[str, bool], list[Finding]]:
+    def _select(self, table: MountTable, located: Sequence[tuple[str, str]], homes: Sequence[str]) -> list[Filesystem]:
+        """Return the file systems to watch: the same as before while neither mounts nor settings change."""
+        basis = (table, located, homes, self._settings.excludes)
+        if basis != self._selected[0]:
+            self._selected = (basis, select_filesystems(table, located, homes, self._settings.excludes))
+        return self._selected[1]
+
+    def _tables(self) -> tuple[bytes, Mapping[str, bool], list[Finding]]:
         findings: list[Finding] = []
         try:
             with doing("reading /proc/1/mountinfo"):
@@ -233,17 +255,15 @@ class FilesystemCollector:
             message = f"{exc}; the mounts are those that the daemon itself sees"
             findings.append(Shortfall(exc.reason, message, exc.remedy))
         try:
-            fstab = parse_fstab(self._host.read("/etc/fstab").decode("utf-8", "surrogateescape"))
+            fstab = self._host.read("/etc/fstab")
         except OSError:
-            fstab = {}  # some hosts have none, and what was mounted before is still known
-        return raw.decode("utf-8", "surrogateescape"), fstab, findings
-
-    def _default_settings(self) -> Settings:
-        zcs = self._host.zcs
-        return Settings(tuple((role, normal(zcs.path(place))) for role, _, place in DIRECTORIES))
+            fstab = b""  # some hosts have none, and what was mounted before is still known
+        if fstab != self._fstab[0]:
+            self._fstab = (fstab, parse_fstab(fstab.decode("utf-8", "surrogateescape")))
+        return raw, self._fstab[1], findings
 
     def _load_settings(self) -> Settings:
-        default = self._default_settings()
+        default = self._default
         if not self._host.zcs.present():
             return default
         try:
@@ -252,16 +272,20 @@ class FilesystemCollector:
         except CollectError as exc:
             lost = f"{exc}; zmstat_df_excludes and moved directories are not known"
             return replace(default, installed=True, shortfall=Shortfall(exc.reason, lost, exc.remedy))
+        if self._loaded is not None and localconfig is self._loaded[0]:
+            return self._loaded[1]
         moved = [localconfig.get_explicit(key) if key else None for _, key, _ in DIRECTORIES]
         directories = tuple(
             (role, normal(path) if path and path.startswith("/") else place)
             for (role, place), path in zip(default.directories, moved, strict=True)
         )
         excludes = (localconfig.get("zmstat_df_excludes") or "").split(":")
-        return Settings(directories, frozenset(name.strip() for name in excludes if name.strip()), installed=True)
+        settings = Settings(directories, frozenset(name.strip() for name in excludes if name.strip()), installed=True)
+        self._loaded = (localconfig, settings)
+        return settings
 
-    async def _locate(self, table: MountTable, mountinfo: str, paths: set[str]) -> None:
-        """Find out where paths of ZCS really lead, each in a thread of its own, and only now and then."""
+    async def _locate(self, table: MountTable, mountinfo: bytes, paths: set[str]) -> None:
+        """Find out where paths of ZCS really lead, each in a call of its own, and only now and then."""
         now = self._clock.monotonic()
         basis = (mountinfo, paths)
         if basis == self._located_for and 0 <= now - self._located_at < _LOCATE_AGAIN:
@@ -272,7 +296,7 @@ class FilesystemCollector:
         async def one(path: str) -> tuple[str, str | None]:
             call = self._locate_calls.setdefault(path, BlockingCall(f"looking for {path}"))
             fallback = self._places.get(path) or (path if path in mounted else None)
-            return path, await self._bounded(call, lambda: self._place(path), fallback)
+            return path, await self._bounded(self._begin(call, lambda: self._place(path)), fallback)
 
         self._places = dict(await asyncio.gather(*map(one, paths)))
 
@@ -284,25 +308,42 @@ class FilesystemCollector:
         except OSError:
             return None
 
-    async def _bounded(self, call: BlockingCall, function: Callable[[], T], otherwise: T) -> T:
+    @staticmethod
+    def _begin(call: BlockingCall, function: Callable[[], T]) -> Begun[T] | CollectError:
         try:
-            return await call.within(self._patience, function)
-        except (TimeoutError, CollectError):
+            return call.begin(function)
+        except CollectError as exc:
+            return exc
+
+    async def _bounded(self, begun: Begun[T] | CollectError, otherwise: T) -> T:
+        if isinstance(begun, CollectError):
+            return otherwise
+        try:
+            return await begun.wait(self._patience)
+        except TimeoutError:
             return otherwise
 
-    async def _measure(self, filesystem: Filesystem) -> list[Finding]:
+    @staticmethod
+    def _key(mount: Mount) -> tuple[str, str]:
+        return mount.mountpoint, mount.device_id
+
+    def _ask(self, mount: Mount) -> Begun[FilesystemUsage] | CollectError:
+        place = mount.mountpoint
+        call = self._usage_calls.setdefault(self._key(mount), BlockingCall(f"statvfs of {place}"))
+        return self._begin(call, lambda: self._host.statvfs(place))
+
+    async def _measure(self, filesystem: Filesystem, asked: Begun[FilesystemUsage] | CollectError) -> list[Finding]:
         mount = filesystem.mount
         place = mount.mountpoint
         findings: list[Finding] = [ROLE.sample(1, mountpoint=place, role=role) for role in sorted(filesystem.roles)]
         findings.append(_of_mount(VITAL, mount, filesystem.vital))
         if filesystem.read_only is not None:
             findings.append(_of_mount(READONLY, mount, filesystem.read_only))
-        call = self._usage_calls.setdefault((place, mount.device_id), BlockingCall(f"statvfs of {place}"))
         error: OSError
         try:
-            usage = await call.within(self._patience, lambda: self._host.statvfs(place))
-        except CollectError as exc:
-            error = OSError(errno.ETIMEDOUT, str(exc))
+            if isinstance(asked, CollectError):
+                raise TimeoutError(errno.ETIMEDOUT, str(asked))
+            usage = await asked.wait(self._patience)
         except OSError as exc:  # TimeoutError is one
             error = exc
         else:
@@ -377,7 +418,7 @@ class FilesystemCollector:
 
     def _forget(self, now: float, filesystems: Sequence[Filesystem]) -> None:
         shown = {filesystem.mount.mountpoint for filesystem in filesystems}
-        live = {(filesystem.mount.mountpoint, filesystem.mount.device_id) for filesystem in filesystems}
+        live = {self._key(filesystem.mount) for filesystem in filesystems}
         for key, history in list(self._histories.items()):
             if key[0] not in shown and now - history.last > WEEK:
                 del self._histories[key]

@@ -10,14 +10,14 @@ A thread that serves HTTP ends in the URL, of which the client chooses the host:
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from enum import Enum
-from operator import itemgetter
 from typing import NamedTuple
 
 _MARK = b"] security - "
 _BETWEEN = b"] ["  # a thread and a context
-_SEMICOLON = ord(";")
+_SEMICOLON, _NEWLINE = ord(";"), ord("\n")
+_INFO = b" INFO  ["
+_COMMAND = b"cmd="
 FAILED = b"authentication failed for"
 
 OPERATIONS = {
@@ -52,31 +52,55 @@ _TOLD = (
 )
 
 # 2024-03-02 10:20:31,118 INFO  [ImapSSLServer-42] [ip=10.0.0.5;] security - cmd=Auth; account=a@b.test; protocol=imap;
+# A success, or the operation of a user, outside the administration URL and with a context beyond doubt. ``[^]]`` is
+# several times faster than a class that leaves out the newline too, and so is ``.{19}`` than nineteen classes; what
+# takes two lines for one is found out by their number. Without limits and possessive repetitions each of many broken
+# lines would be searched to the end of the block; a group is never repeated possessively, since Python 3.11.2 then
+# goes on at the wrong place.
+_ADMIN_PATH = b"/service/admin/"
+_NO_ADMIN = rb"(?![^]]{0,4096}" + _ADMIN_PATH + rb")"
+_MESSAGE = rb"\](?<=[^;];\]) security - "
+_PROTOCOL = rb"[a-z0-9_]++;\n"
+
+
+def _plain(no_admin: bytes) -> re.Pattern[bytes]:
+    """Return the expression that sorts lines, each with the newline before it.
+
+    Its one group, since more of them cost more than all the rest, is the protocol of a success with its semicolon;
+    from ``cmd=`` on what an administrator or user did that is passed over; and of all else the whole line, with the
+    newline before it that tells it from the others.
+    """
+    return re.compile(
+        rb"(?:\n\d\d\d\d-.{19}INFO  \[" + no_admin + rb"[^]]{0,4096}+\] \[[^]]{0,4096}+" + _MESSAGE +
+        rb"(?:cmd=Auth; account=[^;]{0,4096}+; protocol=(?=" + _PROTOCOL + rb")|(?=cmd=(?!" + _TOLD + rb")[^\n])))?"
+        rb"([^\n]+|\n[^\n]*)"
+    )  # fmt: skip
+
+
+_SORTED, _SORTED_BESIDE_ADMIN = _plain(b""), _plain(_NO_ADMIN)
+
+# The same once more, for stamp, context, account and protocol of the success.
+_LOGIN = re.compile(
+    rb"\n(\d\d\d\d-.{14}).{5}INFO  \[" + _NO_ADMIN + rb"[^]]{0,4096}+\] \[([^]]{0,4096}+)" + _MESSAGE +
+    rb"cmd=Auth; account=([^;]{0,4096}+); protocol=(?=" + _PROTOCOL + rb")([a-z0-9_]++)"
+)  # fmt: skip
+
 # 2024-03-02 10:20:33,901 WARN  [ImapSSLServer-7] [ip=10.0.0.5;oip=198.51.100.23;] security - cmd=Auth;
 # account=bob@example.com; protocol=imap; error=authentication failed for [bob], invalid password;
-# Each match is one whole line. The first alternative counts a success, or passes over an operation of a user,
-# both only outside the administration URL and with a context beyond doubt. The second takes a failure apart that
-# can be read in one way only, as an attack makes them by the thousand; the third leaves the line to be looked at
-# alone. ``[^]]`` is several times faster than a class that leaves out the newline too, and so is ``.{19}`` than
-# nineteen classes; what takes two lines for one is found out by their number. Without limits and possessive
-# repetitions each of many broken lines would be searched to the end of the block; a group is never repeated
-# possessively, since Python 3.11.2 then goes on at the wrong place.
-_SORTED = re.compile(
-    rb"(\d\d\d\d-.{14}).{5}INFO  \[(?![^]]{0,4096}/service/admin/)[^]]{0,4096}\] \[([^]]{0,4096})\](?<=[^;];\]) "
-    rb"security - (?:cmd=Auth; account=([^;]{0,4096}); protocol=([a-z0-9_]++);|cmd=(?!" + _TOLD + rb").*)\n"
-    rb"|((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} WARN  \[([^]]{0,4096})\] \["
-    rb"(?:(?:a?name|mid)=[^];]{0,4096};){0,3}(?:ip=([0-9A-Fa-f:.]{0,64});(?!;))?(?:oip=([^];]{0,4096});(?!;))?([^]]{0,4096})"
-    rb"\](?<=[^;];\]) security - cmd=Auth; account=([^];]{0,4096}); protocol=([a-z0-9_]{1,32}); "
-    rb"error=authentication failed for \[[^]]{0,4096}\](?:, ([^]\n]*+)|;))\n"
-    rb"|(.+)\n|\n"
+# A failure that can be read in one way only, as an attack makes them by the thousand, is taken apart; of any other
+# line all groups are empty.
+_FAILURE = re.compile(
+    rb"\n(?:(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} WARN  \[([^]]{0,4096}+)\] \["
+    rb"(?:(?:a?name|mid)=[^];]{0,4096}+;){0,3}(?:ip=([0-9A-Fa-f:.]{0,64}+);(?!;))?(?:oip=([^];]{0,4096}+);(?!;))?([^]]{0,4096}+)"
+    rb"\](?<=[^;];\]) security - cmd=Auth; account=([^];]{0,4096}+); protocol=([a-z0-9_]{1,32}+); "
+    rb"error=authentication failed for \[[^]]{0,4096}+\](?:, ([^]\n]*+)|;)(?=\n)|[^\n]*)"
 )
-_PROTOCOL: Callable[[tuple[bytes, ...]], bytes] = itemgetter(3)
 _ADDRESS = b"ip="
 _NOT_PLAIN = (b"",) * 8
 
-Entry = tuple[bytes, ...]
-"""A line; then, of a failure that can be read in one way only, its stamp, thread, ``ip``, ``oip``, the rest of the
-context, account, protocol and reason, and of any other line nothing, eight times. A plain tuple, for its speed."""
+Entry = tuple[bytes, tuple[bytes, ...]]
+"""A line; and, of a failure that can be read in one way only, its stamp, thread, ``ip``, ``oip``, the rest of the
+context, account, protocol and reason, and of any other line nothing, eight times. Plain tuples, for their speed."""
 
 # 2013-04-24 00:23:23,118 WARN  [btpool0-1042] [ip=10.0.0.5;oip=203.0.113.9;] security - cmd=Auth; ...
 _HEAD = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d{3} ([A-Z]{4,5}) {1,2}\[")
@@ -167,16 +191,16 @@ class Sorted(NamedTuple):
     Attributes:
         successes: Plain successes by protocol.
         entries: All that is to be looked at, in order.
-        found: What each line was found to be.
+        plain: The block, a newline before it; empty where it has broken lines.
     """
 
     successes: Counter[str]
     entries: list[Entry]
-    found: list[tuple[bytes, ...]]
+    plain: bytes
 
-    def logins(self) -> list[Entry]:
+    def logins(self) -> list[tuple[bytes, ...]]:
         """Return stamp, context, account and protocol of each plain success."""
-        return [parts[:4] for parts in self.found if parts[3]]
+        return _LOGIN.findall(self.plain) if self.successes else []
 
 
 class Kind(Enum):
@@ -245,22 +269,32 @@ _UNREADABLE = Login(Kind.UNREADABLE)
 
 def sort_audit_lines(data: bytes) -> Sorted:
     """Sort whole lines into plain successes, all that is to be looked at, and the rest."""
-    found = _SORTED.findall(data)
+    plain = b"\n" + data
     successes: Counter[str] = Counter()
-    if len(found) != data.count(b"\n"):
+    if _INFO not in data:  # as in an attack
+        return Sorted(successes, _take_apart(data.split(b"\n")[:-1], plain), plain)
+    found = (_SORTED_BESIDE_ADMIN if _ADMIN_PATH in data else _SORTED).findall(plain)
+    # The newline at the very end is one more.
+    if len(found) != data.count(b"\n") + 1:
         # Something broken in the middle was taken together with the line after it.
-        return Sorted(successes, [(line, *_NOT_PLAIN) for line in data.split(b"\n") if line], [])
-    for protocol, times in Counter(map(_PROTOCOL, found)).items():
-        if protocol:
-            successes[PROTOCOL_NAMES.get(protocol, "other")] += times
-    entries: list[Entry] = []
-    for parts in found:
-        if parts[4]:
-            # An address further on is the first of its kind or inside a value, which the slow way tells.
-            entries.append((parts[4], *_NOT_PLAIN) if _ADDRESS in parts[9] else parts[4:13])
-        elif parts[13]:
-            entries.append((parts[13], *_NOT_PLAIN))
-    return Sorted(successes, entries, found)
+        return Sorted(successes, [(line, _NOT_PLAIN) for line in data.split(b"\n") if line], b"")
+    found.pop()
+    for text, times in Counter(found).items():
+        if text[0] != _NEWLINE and not text.startswith(_COMMAND):
+            successes[PROTOCOL_NAMES.get(text[:-1], "other")] += times
+    lines = [text for text in found if text[0] == _NEWLINE]
+    return Sorted(successes, _take_apart([line[1:] for line in lines], b"".join(lines) + b"\n"), plain)
+
+
+def _take_apart(lines: list[bytes], text: bytes) -> list[Entry]:
+    """Take the failures among lines apart; ``text`` has all of them, each between two newlines."""
+    found = _FAILURE.findall(text)
+    if len(found) != len(lines) + 1:
+        return [(line, _NOT_PLAIN) for line in lines if line]
+    # An address further on is the first of its kind or inside a value, which the slow way tells.
+    return [
+        (line, _NOT_PLAIN if _ADDRESS in parts[4] else parts) for line, parts in zip(lines, found, strict=False) if line
+    ]
 
 
 def parse_audit_line(line: bytes) -> AuditLine | None:

@@ -6,9 +6,9 @@ attributes, ``S`` sender, ``R`` recipients; ``M`` begins the message. Size and a
 from it by the rules of Postfix's own showq, so that they equal those of ``postqueue -j``.
 """
 
-import os
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from zcs_exporter.contract import CollectError, Reason
 from zcs_exporter.text import one_line
@@ -17,15 +17,24 @@ from zcs_exporter.text import one_line
 _SIZES = re.compile(rb" *(\d{0,18})(?: [\d ]*)?")
 # "1795306322 548829"
 _SECONDS = re.compile(rb"\s*\+?(\d{1,18})(?!\d)")
-
+# C_            378             654               1               0             378               0T.1795306322 548829A
+# The dot is the length of what follows, of which three are common.
+_COMMON_START = re.compile(
+    rb"C_(?= *(\d{1,15}) )[ \d]{95}"
+    rb"T(?:\x11(?=[\d ]{17}A)|\x10(?=[\d ]{16}A)|\x0f(?=[\d ]{15}A))([1-9]\d{9}) \d{4,6}(?=A)"
+)
 
 _ATTRIBUTE, _SIZE, _MESSAGE, _RECIPIENT, _FROM, _TIME, _POINTER = b"ACMRSTp"
-_HEAD = 4096
-_LONG_HEAD = 65536
+_LONGEST = 1024
+
+HEAD = 4096
+"""Bytes in which nearly each file's envelope ends."""
+
+LONG_HEAD = 65536
+"""Bytes after which none is looked for any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What a queue file says of its message.
 
     Attributes:
@@ -50,11 +59,48 @@ def parse_queue_file(head: bytes) -> Envelope:
     Raises:
         CollectError: There is no sender before the message, the end, or a broken record.
     """
+    return _parse_common(head) or parse_records(head)
+
+
+def _parse_common(head: bytes) -> Envelope | None:
+    """Return what ``parse_records`` does of a file as cleanup writes it, in a third of the time; None of others.
+
+    A first walk runs this for each of a million files. It hops over attributes without looking at them.
+    """
+    start = _COMMON_START.match(head)
+    if start is None:
+        return None
+    position = start.end()
+    try:
+        while (kind := head[position]) == _ATTRIBUTE:
+            position += head[position + 1] + 2
+        if kind != _FROM:
+            return None
+        sender = position + 2
+        position = sender_end = sender + head[position + 1]
+        while (kind := head[position]) != _RECIPIENT:
+            if kind == _MESSAGE:
+                return None
+            position += head[position + 1] + 2
+        recipient, position = position + 2, position + 2 + head[position + 1]
+    except IndexError:
+        return None
+    envelope = head[:position]
+    # A byte beyond ASCII may be one of a longer length, at which the hops went astray.
+    if position > len(head) or not envelope.isascii() or b"sasl_username=" in envelope:
+        return None
+    size, arrival = start.groups()
+    address = envelope[recipient:].partition(b"\0")[0]
+    domain = _text(address.rpartition(b"@")[2]) if b"@" in address else ""
+    return Envelope(int(size), int(arrival), _text(envelope[sender:sender_end]), domain)
+
+
+def parse_records(head: bytes) -> Envelope:
+    """Do what ``parse_queue_file`` does, record by record."""
     size = arrival = None
     sender = login = None
     elsewhere = False
     position, end = 0, len(head)
-    # Written without a generator of records: a first walk runs this loop twenty times for each of a million files.
     while position + 1 < end:
         kind = head[position]
         length = head[position + 1]
@@ -83,10 +129,10 @@ def parse_queue_file(head: bytes) -> Envelope:
         elif kind == _RECIPIENT and sender is not None:
             recipient = _data(head, start, position)
             domain = recipient.rpartition(b"@")[2] if b"@" in recipient else b""
-            return Envelope(size, arrival or None, _text(login or sender), _text(domain))
+            return Envelope(size, arrival or None, _text((login or sender)[:_LONGEST]), _text(domain[:_LONGEST]))
     if sender is None and not elsewhere:
         raise CollectError(Reason.PARSE, f"queue file: no sender record in its first {len(head)} bytes")
-    return Envelope(size, arrival or None, None if sender is None else _text(login or sender), "")
+    return Envelope(size, arrival or None, None if sender is None else _text((login or sender)[:_LONGEST]), "")
 
 
 def _long_length(data: bytes, position: int) -> tuple[int, int]:
@@ -104,21 +150,6 @@ def _data(head: bytes, start: int, end: int) -> bytes:
     return head[start:end].partition(b"\0")[0]
 
 
+@lru_cache(maxsize=4096)  # the messages of a queue have few senders and destinations
 def _text(data: bytes) -> str:
-    return one_line(data[:1024].decode("utf-8", "replace")).lower()
-
-
-def read_envelope(descriptor: int) -> Envelope | None:
-    """Return what an open queue file says; None where its records make no sense.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    for length in (_HEAD, _LONG_HEAD):
-        head = os.pread(descriptor, length, 0)
-        try:
-            return parse_queue_file(head)
-        except CollectError:
-            if len(head) < length:
-                break
-    return None
+    return one_line(data.partition(b"\0")[0].decode("utf-8", "replace")).lower()

@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
-from pydantic import Field
-
 from collectors.formats.hsperfdata import PerfData, PerfFile, open_perf_files
 from collectors.formats.zmstat import ZmstatFile, ZmstatRow
 from collectors.jvm.metrics import AVAILABLE, GC_TIME, METRICS, OLD_AFTER_GC, UP, counter_samples, memory_samples
@@ -40,6 +38,7 @@ from zcs_exporter.contract import (
     doing,
 )
 from zcs_exporter.hostio import CLOCK_TICKS, Host, Process
+from zcs_exporter.schema import Limits
 
 _CSV_STALE = 180.0
 """mailboxd writes a row a minute; after three it has stopped."""
@@ -59,7 +58,7 @@ class JvmConfig(CollectorConfig):
             calmer, shorter tells sooner.
     """
 
-    gc_window: Annotated[Duration, Field(ge=1)] = 300.0
+    gc_window: Annotated[Duration, Limits(least=1)] = 300.0
 
 
 @dataclass(frozen=True, slots=True)

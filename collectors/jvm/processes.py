@@ -85,7 +85,8 @@ class JvmProcesses:
         return process if process and jvm_of(process.argv, self._host.zcs.home) in (None, role.name) else None
 
     def _known(self, role: Role) -> Process | None:
-        process = self._java(self._walked.get(role.name, 0))
+        pid = self._walked.get(role.name)
+        process = None if pid is None else self._java(pid)
         return process if process and jvm_of(process.argv, self._host.zcs.home) == role.name else None
 
     def _java(self, pid: int) -> Process | None:

@@ -7,7 +7,7 @@ Cost: about 1 s of CPU for a gigabyte of mailbox.log in which little happens; a 
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import ClassVar
 
@@ -50,6 +50,11 @@ class LogsCollector:
         self._call = BlockingCall("looking at the logs")
         self._parts = [part(host, clock) for part in PARTS]
         self._followed = False
+
+    @property
+    def record_kinds(self) -> Collection[str]:
+        """Every kind of record that a part may tell."""
+        return tuple(dict.fromkeys(chain.from_iterable(part.record_kinds for part in self._parts)))
 
     def subscriptions(self) -> Sequence[Subscription]:
         """Return the logs to follow; one that is not there now may come."""

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import ClassVar
 
 from collectors.logs.part import EVENTS, Rows, Signals, Window
@@ -38,6 +39,11 @@ class FaultPart:
         self._told = RecordQueue(merging=True)
         self._windows: dict[Metric, Window] = {}
         self._rows = Rows()
+
+    @property
+    def record_kinds(self) -> Collection[str]:
+        """Every kind of record that it may tell."""
+        return frozenset(chain.from_iterable(self._kinds.values()))
 
     def begin(self, logs: Collection[str]) -> None:
         """Take the paths of the logs that exist: counters of what they would tell start at 0."""

@@ -149,6 +149,7 @@ class FreshnessPart:
 
     name: ClassVar[str] = "freshness"
     metrics: ClassVar[tuple[Metric, ...]] = (AGE, HEARTBEAT)
+    record_kinds: ClassVar[Collection[str]] = ()
 
     def __init__(self, host: Host, clock: Clock) -> None:
         self._host = host

@@ -78,6 +78,7 @@ class MailboxPart:
 
     name: ClassVar[str] = "mailbox"
     metrics: ClassVar[tuple[Metric, ...]] = metric.ALL
+    record_kinds: ClassVar[Collection[str]] = metric.RECORDED
 
     def __init__(self, host: Host, clock: Clock) -> None:
         self._wall = clock.wall

@@ -48,4 +48,22 @@ TOLD = (
 )
 """Every signal of these logs."""
 
+RECORDED = (
+    "fatal",
+    "out_of_memory",
+    "no_space_left",
+    "corrupt_index",
+    "index_repaired",
+    "index_not_repaired",
+    "index_reindex_failed",
+    "thread_pool_full",
+    "dos_filter",
+    "redolog_fault",
+    "mailboxd_started",
+    "mailboxd_stopped",
+    "imapd_started",
+    "imitated_entry",
+)
+"""Every kind of record of these logs."""
+
 ALL = (EVENTS, SIGNALS, FATAL, CORRUPT, OUT_OF_MEMORY, DEBUG, REPEATED)

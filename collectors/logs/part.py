@@ -37,6 +37,11 @@ class LogPart(Protocol):
     name: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
 
+    @property
+    def record_kinds(self) -> Collection[str]:
+        """Every kind of record that it may tell."""
+        ...
+
     def __init__(self, host: Host, clock: Clock) -> None:
         """Start empty."""
         ...

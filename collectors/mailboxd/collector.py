@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
 from collectors.formats.mailbox_log import gist_of
 from collectors.formats.zmstat import ZmstatFile, ZmstatRow, read_last_header
 from collectors.mailboxd.gauges import gauge_samples, limit_samples, lmtp_share, thread_samples
@@ -53,6 +51,7 @@ from zcs_exporter.contract import (
     doing,
 )
 from zcs_exporter.hostio import Host
+from zcs_exporter.schema import Limits
 
 _DIRECTORY = "zmstat"
 _MAILBOX_LOG = "log/mailbox.log"
@@ -78,7 +77,7 @@ _NEWEST: Mapping[str, tuple[Gauge, ...]] = {
 }
 """Tables whose newest row is published."""
 
-Threads = Annotated[int, Field(ge=1, le=1_000_000)]
+Threads = Annotated[int, Limits(least=1, most=1_000_000)]
 
 
 class MailboxdConfig(CollectorConfig):
@@ -89,7 +88,7 @@ class MailboxdConfig(CollectorConfig):
             without which the share in use is only known for those that a file or mailbox.log tells.
     """
 
-    thread_limits: dict[Literal["http", "imap", "lmtp", "pop3"], Threads] = Field(default_factory=dict)
+    thread_limits: Mapping[Literal["http", "imap", "lmtp", "pop3"], Threads] = {}
 
 
 @dataclass(slots=True)

@@ -36,8 +36,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
-
 from collectors.mailflow import metrics as mailflow_metrics
 from collectors.mailflow.count import LATER_PASSES, SYSLOG, MailCount
 from zcs_exporter.blocking import BlockingCall
@@ -52,6 +50,7 @@ from zcs_exporter.contract import (
     os_error,
 )
 from zcs_exporter.hostio import Host
+from zcs_exporter.schema import Limits
 
 FLOOD_ALERT = "ZcsAuthOutboundFlood"
 
@@ -70,8 +69,7 @@ WISHES = {
 }
 
 
-def _ports(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+Port = Annotated[int, Limits(least=1, most=65535)]
 
 
 class MailflowConfig(CollectorConfig):
@@ -81,9 +79,7 @@ class MailflowConfig(CollectorConfig):
         filter_ports: Ports of relays that hand a message back to Postfix: ZCS's content filter and DKIM milter.
     """
 
-    filter_ports: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_ports), Field(max_length=32)
-    ] = (10024, 10025, 10026, 10030, 10032)
+    filter_ports: Annotated[tuple[Port, ...], Limits(max_length=32)] = (10024, 10025, 10026, 10030, 10032)
 
 
 # [127.0.0.1]:10025 inet n  -       n       -       -  smtpd
@@ -117,6 +113,7 @@ class MailflowCollector:
     metrics: ClassVar[tuple[Metric, ...]] = mailflow_metrics.ALL
     interval: ClassVar[float] = 15.0
     config_class: ClassVar[type[CollectorConfig]] = MailflowConfig
+    record_kinds: ClassVar[Sequence[str]] = ("outbound_flood",)
 
     def __init__(self, config: MailflowConfig, host: Host, clock: Clock) -> None:
         self._host = host

@@ -19,7 +19,6 @@ gauges begin with the first full minute after them.
 
 import heapq
 import json
-import statistics
 from collections.abc import Iterator, Mapping
 
 from zcs_exporter.contract import Evidence, EvidenceItem, EvidenceKind
@@ -259,7 +258,7 @@ class OutboundFlood:
             peaks = [sender.peaks[window] for sender in self._senders.values() if sender.day == self._host_day]
             if peaks:
                 most = _LEARNED * max(self._host_habit[window], LEAST[window])
-                middle = min(statistics.median_low(peaks), most)
+                middle = min(sorted(peaks)[(len(peaks) - 1) // 2], most)
                 self._host_habit[window] += _WEIGHT * (middle - self._host_habit[window])
         self._host_day = day
         self._host_changed = True

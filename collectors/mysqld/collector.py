@@ -47,6 +47,7 @@ from zcs_exporter.contract import (
     doing,
 )
 from zcs_exporter.hostio import Host, MysqlLogin, Process
+from zcs_exporter.installation import WatchedFile
 from zcs_exporter.localconfig import Localconfig
 
 UP = Metric("mysql_up", Kind.GAUGE, "1 if the database server of the mailboxes answers.")
@@ -59,6 +60,7 @@ INSTANCES = Metric(
 )
 
 _SERVERS = frozenset({"mysqld", "mariadbd"})
+_MOST_FILES = 16
 _SECTIONS = frozenset({"mysqld", "server", "mariadb", "mariadbd"})
 
 
@@ -73,14 +75,14 @@ _SECTION = re.compile(r"\[([^\]]*)\]")
 _OPTION = re.compile(r"([A-Za-z][\w-]*)\s*(?:=\s*(.*))?")
 
 
-def parse_my_cnf(text: str) -> Mapping[str, str]:
+def parse_my_cnf(data: bytes) -> Mapping[str, str]:
     """Return the options that a server takes from an options file, names with underscores; the last one counts.
 
     Files that it includes are not followed: ZCS's has none.
     """
     options: dict[str, str] = {}
     section = ""
-    for line in text.splitlines():
+    for line in data.decode("utf-8", "replace").splitlines():
         line = line.strip()
         if heading := _SECTION.match(line):
             section = heading[1].strip()
@@ -164,6 +166,8 @@ class MysqldCollector:
         self._mailbox = Server(host, clock, "mysqld")
         self._antispam = Server(host, clock, "the antispam mysqld")
         self._table = ProcessTable(host)
+        self._options_files: dict[str, WatchedFile[Mapping[str, str]]] = {}
+        self._nested: dict[tuple[int, int], bool | None] = {}
         self._seen_from: int | None = None
         self._settings: tuple[tuple[Row, ...], tuple[Sample, ...]] = ((), ())
 
@@ -191,6 +195,7 @@ class MysqldCollector:
         return [*status_samples(answer.status), *samples]
 
     def _read(self) -> Reading:
+        self._mailbox.begin(self._status)
         places = self._find()
         # Counted first: two servers on one directory are told even if none of them lets us in.
         instances = self._instances(places)
@@ -270,8 +275,9 @@ class MysqldCollector:
         with doing("listing /proc"):
             servers = self._table.find(lambda process: process.comm in _SERVERS and process.alive)
         count = {place: 0 for place in (places.mailbox, places.antispam) if place is not None}
+        self._nested = {(each.pid, each.start_ticks): self._is_nested(each) for each in servers}
         for server in servers:
-            if self._nested(server.pid):
+            if self._nested[server.pid, server.start_ticks]:
                 continue
             given = self._datadir(server)
             place = self._match(given, count) if given is not None else self._guess(server, places)
@@ -281,11 +287,15 @@ class MysqldCollector:
             self._seen_from = pid_namespace(self._host)
         return count
 
-    def _nested(self, pid: int) -> bool:
+    def _is_nested(self, server: Process) -> bool | None:
+        """Return whether it runs in a PID namespace below ours, which it can never leave; None if that is unseen."""
+        known = self._nested.get((server.pid, server.start_ticks))
+        if known is not None:
+            return known
         try:
-            return parse_nested(self._host.read_text(f"/proc/{pid}/status"))
+            return parse_nested(self._host.read_text(f"/proc/{server.pid}/status"))
         except OSError:
-            return False
+            return None
 
     def _datadir(self, server: Process) -> str | None:
         given = argument(server.argv, "datadir")
@@ -304,8 +314,10 @@ class MysqldCollector:
         return None
 
     def _options_file(self, path: str) -> Mapping[str, str]:
+        if len(self._options_files) > _MOST_FILES:
+            self._options_files.clear()  # whoever starts a mysqld names one
         try:
-            return parse_my_cnf(self._host.read_text(path))
+            return self._options_files.setdefault(path, WatchedFile(parse_my_cnf)).get(self._host, path)
         except OSError:
             return {}
 

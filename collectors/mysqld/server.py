@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from collectors.mysqld.status import Row, parse_rows, parse_value
+from collectors.mysqld.status import Row, parse_value
 from zcs_exporter.contract import Clock, CollectError, Reason, os_error
 from zcs_exporter.hostio import Host, MysqlLogin
-from zcs_exporter.mysql_client import pymysql
+from zcs_exporter.mysql_client import PairCursor, pymysql
 
 _VARIABLES_AGAIN = 300.0
 
@@ -57,9 +57,26 @@ class Server:
         self._clock = clock
         self._what = what
         self._login: MysqlLogin | None = None
-        self._connection: pymysql.connections.Connection | None = None
+        self._connection: pymysql.connections.Connection[PairCursor] | None = None
         self._variables: tuple[Row, ...] = ()
         self._variables_at = 0.0
+        self._asked: tuple[str, PairCursor] | None = None
+
+    def begin(self, query: str) -> None:
+        """Send a query over the kept connection, so that the server works on it while its asker does something else.
+
+        What ``ask`` has no use for is lost with the connection.
+        """
+        if self._asked is not None:
+            self._close()
+        if self._connection is not None:
+            cursor = self._connection.cursor()
+            try:
+                cursor.send(query)
+            except pymysql.err.MySQLError:
+                self._close()
+            else:
+                self._asked = (query, cursor)
 
     def ask(self, login: MysqlLogin, status: str, variables: str) -> Answer:
         """Return what the server says to two queries; the second is repeated only every five minutes.
@@ -97,17 +114,17 @@ class Server:
         if self._connection is None:
             self._connection = self._connect(login)
             self._variables = ()
+        rows = self._rows(status)
         now = self._clock.monotonic()
         if not self._variables or not 0 <= now - self._variables_at < _VARIABLES_AGAIN:
             self._variables, self._variables_at = self._rows(variables), now
-        rows = self._rows(status)
         full = fresh and _connections(rows) > _limit(self._variables)
         if full:
             # We were let in by the connection that is reserved for the administrator: it is not ours to keep.
             self._close()
         return Answer(up=True, status=rows, variables=self._variables, full=full)
 
-    def _connect(self, login: MysqlLogin) -> pymysql.connections.Connection:
+    def _connect(self, login: MysqlLogin) -> "pymysql.connections.Connection[PairCursor]":
         connection = self._host.connect_mysql(login)
         try:
             with connection.cursor() as cursor:
@@ -124,9 +141,13 @@ class Server:
 
     def _rows(self, query: str) -> tuple[Row, ...]:
         assert self._connection is not None  # noqa: S101 - the caller connected
+        asked, self._asked = self._asked, None
+        if asked is not None and asked[0] == query:
+            asked[1].receive()
+            return asked[1].fetchall()
         with self._connection.cursor() as cursor:
             cursor.execute(query)
-            return tuple(parse_rows(cursor.fetchall()))
+            return cursor.fetchall()
 
     def _failed(self, exc: pymysql.err.MySQLError) -> Answer:
         code = _code(exc)
@@ -151,7 +172,7 @@ class Server:
         return Answer(up=False)
 
     def _close(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._asked = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(pymysql.err.MySQLError, OSError):  # then it is closed already
                 connection.close()
@@ -171,7 +192,7 @@ def _timed_out(exc: pymysql.err.MySQLError) -> bool:
 
 def number_of(rows: Iterable[Row], name: str) -> float | None:
     """Return the value of the row called ``name``, in lower case; None if there is no such number."""
-    return next((parse_value(row.value) for row in rows if row.name.lower() == name), None)
+    return next((parse_value(value) for row, value in rows if row.lower() == name), None)
 
 
 def _connections(rows: Iterable[Row]) -> float:

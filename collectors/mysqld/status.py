@@ -7,9 +7,8 @@ reading all rows, so only those are read that dashboards and rules ask for, unle
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from zcs_exporter.contract import Kind, Metric, Sample
 
@@ -124,20 +123,8 @@ _SWITCHES = {
 _MOST_ROWS = 2048
 
 
-class Row(NamedTuple):
-    """One row of either list."""
-
-    name: str
-    value: str
-
-
-def parse_rows(rows: Iterable[object]) -> list[Row]:
-    """Return the rows of a ``SHOW`` that are a name and a text; others, such as a NULL value, are left out."""
-    return [
-        Row(row[0], row[1])
-        for row in rows
-        if isinstance(row, tuple) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], str)
-    ]
+Row = tuple[str, str]
+"""One row of either list: name and value."""
 
 
 def parse_value(text: str) -> float | None:
@@ -147,37 +134,43 @@ def parse_value(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else _SWITCHES.get(text)
 
 
-def status_samples(rows: Iterable[Row]) -> Iterator[Sample]:
+def status_samples(rows: Iterable[Row]) -> list[Sample]:
     """Return the series of ``SHOW GLOBAL STATUS``."""
-    for row in rows:
-        value, series = parse_value(row.value), _status_series(row.name)
-        if value is not None and series is not None:
-            yield Sample(series.metric, series.labels, value)
+    return [
+        Sample(*series, value)
+        for name, text in rows
+        if (series := _status_series(name)) is not None and (value := parse_value(text)) is not None
+    ]
 
 
-def variable_samples(rows: Iterable[Row]) -> Iterator[Sample]:
+def variable_samples(rows: Sequence[Row]) -> list[Sample]:
     """Return the series of ``SHOW GLOBAL VARIABLES``, the version among them."""
-    rows = list(rows)
-    for row in rows:
-        value = parse_value(row.value)
-        if value is not None:
-            yield Sample(_variable_series(row.name).metric, (), value)
-    text: Mapping[str, str] = {row.name.lower(): row.value for row in rows}
+    text = {name.lower(): value for name, value in rows}
+    samples = [
+        Sample(_variable_metric(name), (), number) for name, value in rows if (number := parse_value(value)) is not None
+    ]
     if "version" in text:
-        yield VERSION.sample(
+        version = VERSION.sample(
             1,
             innodb_version=text.get("innodb_version", ""),
             version=text["version"],
             version_comment=text.get("version_comment", ""),
         )
+        samples.append(version)
+    return samples
 
 
 # Which series a row is does not change, and finding out takes ten times as long as anything else about it.
 
 
 @lru_cache(_MOST_ROWS)
-def _status_series(row: str) -> Sample | None:
-    """Return the series of a status row, without its value; None for a row that only adds others up."""
+def _status_series(row: str) -> tuple[Metric, tuple[str, ...]] | None:
+    """Return the metric and labels of a status row; None for a row that only adds others up."""
+    sample = _status_sample(row)
+    return None if sample is None else (sample.metric, sample.labels)
+
+
+def _status_sample(row: str) -> Sample | None:
     name = _plain(row)
     group = _GROUPED.fullmatch(name)
     match group and group[1], group and group[2]:
@@ -204,9 +197,9 @@ def _status_series(row: str) -> Sample | None:
 
 
 @lru_cache(_MOST_ROWS)
-def _variable_series(row: str) -> Sample:
+def _variable_metric(row: str) -> Metric:
     name = _plain(row)
-    return (MAX_CONNECTIONS if name == "max_connections" else VARIABLES.named(name)).sample(0)
+    return MAX_CONNECTIONS if name == "max_connections" else VARIABLES.named(name)
 
 
 def _plain(row: str) -> str:

@@ -37,13 +37,14 @@ class Index:
         slot = self._table[self._place(name)]
         return None if slot == _FREE else slot
 
-    def appended(self) -> None:
-        """Take note of a name that was appended."""
-        if 3 * self._used > 2 * self._mask:
+    def appended(self, number: int = 1) -> None:
+        """Take note of names that were appended."""
+        if 3 * (self._used + number) > 2 * self._mask:
             self._fill()
-        else:
-            self._table[self._place(self._name(self._used))] = self._used
-            self._used += 1
+            return
+        for slot in range(self._used, self._used + number):
+            self._table[self._place(self._name(slot))] = slot
+        self._used += number
 
     def drop(self, slot: int) -> None:
         """Forget a slot, whose place the last name is about to take."""

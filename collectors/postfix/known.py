@@ -5,8 +5,9 @@ A message takes about 60 bytes here, so that a million of them fit where one obj
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, repeat
 
 from collectors.postfix.index import Index
 
@@ -77,9 +78,9 @@ class Names:
 class Top:
     """The most frequent names in a queue with their messages, most first."""
 
-    senders: tuple[tuple[str, int], ...]
-    sender_domains: tuple[tuple[str, int], ...]
-    destination_domains: tuple[tuple[str, int], ...]
+    senders: tuple[tuple[str, int], ...] = ()
+    sender_domains: tuple[tuple[str, int], ...] = ()
+    destination_domains: tuple[tuple[str, int], ...] = ()
 
 
 class Folder:
@@ -93,6 +94,9 @@ class Folder:
         changed: Whether its time of change was a new one at the last look.
         told: Whether the kernel told of it at the last look.
         folders: Directories in it.
+        states: What is known of each message.
+        keys: Hash of its name and inode; 0 until it is read where the kernel told of its name alone.
+        stamps: The last 32 bits of its file's time of change when it was read, 0 where that proves nothing.
     """
 
     def __init__(self, path: str, queue: "Queue", depth: int) -> None:
@@ -109,6 +113,7 @@ class Folder:
         self.folders: dict[str, Folder] = {}
         self.states = bytearray()
         self.keys = array("q")
+        self.stamps = array("I")
         self.sizes = array("q")
         self.arrivals = array("q")
         self.senders = array("I")
@@ -145,20 +150,31 @@ class Folder:
 
     def append(self, key: int, name: str, state: int) -> None:
         """Add a message of which only name and inode are known."""
-        if len(name) > self._width:
+        self.extend({key: name}, state)
+
+    def extend(self, fresh: Mapping[int, str], state: int) -> None:
+        """Add messages of which only names and inodes are known, by key."""
+        if not fresh:
+            return
+        lengths = set(map(len, fresh.values()))
+        longest = max(lengths)
+        if longest > self._width:
             names = [self.name(slot) for slot in range(len(self))]
-            self._width = len(name)
+            self._width = longest
             self._names = bytearray().join(self._padded(known) for known in names)
             self._index = None
-        self._names += self._padded(name)
-        self.states.append(state)
-        self.keys.append(key)
-        self.sizes.append(0)
-        self.arrivals.append(NEVER)
-        self.senders.append(0)
-        self.domains.append(0)
+        number = len(fresh)
+        if lengths == {self._width}:
+            self._names += "".join(fresh.values()).encode("ascii")
+        else:
+            self._names += b"".join(map(self._padded, fresh.values()))
+        self.states += bytes((state,)) * number
+        self.keys.extend(fresh)
+        for zeros in (self.stamps, self.sizes, self.senders, self.domains):
+            zeros.frombytes(bytes(number * zeros.itemsize))
+        self.arrivals.extend(repeat(NEVER, number))
         if self._index is not None:
-            self._index.appended()
+            self._index.appended(number)
 
     def _padded(self, name: str) -> bytes:
         return name.encode("ascii").ljust(self._width, b"\0")
@@ -167,17 +183,21 @@ class Folder:
         """Remove a slot, whose arrival is ``NEVER``; the last one takes its place."""
         if self._index is not None:
             self._index.drop(slot)
-        for column in (self.states, self.keys, self.sizes, self.arrivals, self.senders, self.domains):
+        for column in (
+            self.states,
+            self.keys,
+            self.stamps,
+            self.sizes,
+            self.arrivals,
+            self.senders,
+            self.domains,
+        ):
             last = column.pop()
             if slot < len(column):
                 column[slot] = last
         if slot < len(self.states):
             self._names[slot * self._width : (slot + 1) * self._width] = self._names[-self._width :]
         del self._names[-self._width :]
-
-    def unread(self) -> int:
-        """Return how many messages were never looked at."""
-        return sum(self.states.count(state) for state in (BASELINE, FRESH) if state in self.states)
 
     def oldest(self) -> int:
         """Return the earliest arrival."""
@@ -190,13 +210,14 @@ class Folder:
         """Note when a message arrived."""
         before = self.arrivals[slot]
         self.arrivals[slot] = arrival
-        if arrival == before or self._oldest is None:
+        oldest = self._oldest
+        if oldest is None or arrival == before:
             return
-        if arrival < self._oldest:
+        if arrival < oldest:
             self._oldest, self._oldest_times = arrival, 1
-        elif arrival == self._oldest:
+        elif arrival == oldest:
             self._oldest_times += 1
-        elif before == self._oldest:
+        elif before == oldest:
             self._oldest_times -= 1
             if not self._oldest_times:
                 self._oldest = None
@@ -209,47 +230,67 @@ class Folder:
 
 
 class Queue:
-    """Running totals of one queue."""
+    """Running totals of one queue.
+
+    Attributes:
+        messages: All but those that are still being written.
+        known: Those of them that were read and are in the sums below.
+    """
 
     def __init__(self, name: str, path: str) -> None:
         """Begin with no message."""
         self.name = name
         self.root = Folder(path, self, 0)
         self.messages = 0
+        self.known = 0
         self.bytes = 0
         self.unreadable = 0
         self.minutes: Counter[int] = Counter()
         self.hours: Counter[int] = Counter()
         self.senders: Counter[int] = Counter()
         self.domains: Counter[int] = Counter()
-        self.top = Top((), (), ())
+        self.top = Top()
         self.top_at = float("-inf")
         self.top_stale = False
+        self._ages: tuple[int, ...] = ()
+        self._ages_at: int | None = None
 
     def add(self, size: int, arrival: int, sender: int, domain: int) -> None:
         """Count a message that was read."""
+        self.known += 1
         self.bytes += size
         self.minutes[arrival // 60] += 1
         self.hours[arrival // 3600] += 1
         self.senders[sender] += 1
         self.domains[domain] += 1
         self.top_stale = True
+        self._ages_at = None
 
     def take_out(self, size: int, arrival: int, sender: int, domain: int) -> None:
         """Count it no more."""
+        self.known -= 1
         self.bytes -= size
         _decrement(self.minutes, arrival // 60)
         _decrement(self.hours, arrival // 3600)
         _decrement(self.senders, sender)
         _decrement(self.domains, domain)
         self.top_stale = True
+        self._ages_at = None
 
-    def after(self, minute: int) -> int:
+    def ages(self, minute: int, ends: Sequence[int]) -> tuple[int, ...]:
+        """Return how many messages are in each band of ages, given their ends in minutes, and how many are older."""
+        if self._ages_at != minute:
+            younger = [self._after(minute - end) for end in ends] if self.hours else [0] * len(ends)
+            self._ages = tuple(upper - lower for lower, upper in pairwise([0, *younger, self.known]))
+            self._ages_at = minute
+        return self._ages
+
+    def _after(self, minute: int) -> int:
         """Return how many messages arrived in a later minute."""
         # By the hour as far as possible: a queue may have messages of each of seven thousand minutes.
         hour = minute // 60
-        later = sum(count for other, count in self.hours.items() if other > hour)
-        return later + sum(self.minutes.get(other, 0) for other in range(minute + 1, (hour + 1) * 60))
+        later = sum([count for other, count in self.hours.items() if other > hour])
+        return later + sum([self.minutes.get(other, 0) for other in range(minute + 1, (hour + 1) * 60)])
 
 
 def _decrement(counter: Counter[int], key: int) -> None:

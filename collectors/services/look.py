@@ -31,6 +31,7 @@ from zcs_exporter.contract import (
     os_error,
 )
 from zcs_exporter.hostio import CLOCK_TICKS, Host, Process
+from zcs_exporter.localconfig import Localconfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Observer:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._table = ProcessTable(host)
+        self._basis: tuple[frozenset[str], Localconfig, bool] | None = None
+        self._services: tuple[list[Service], list[str]] = ([], [])
 
     def look(self, now: float, seen_from: int | None) -> Round:
         """Return what can be seen now.
@@ -129,7 +132,10 @@ class Observer:
             milter = parse_mta_milter_options(self._host.read(zcs.path("conf/mta_milter_options"), 65536))
         except OSError:
             milter = False
-        services, unknown = expected(enabled, localconfig, milter=milter)
+        basis = (enabled, localconfig, milter)
+        if basis != self._basis:
+            self._basis, self._services = basis, expected(enabled, localconfig, milter=milter)
+        services, unknown = self._services
         for name in unknown:
             why = NOT_VISIBLE.get(name, "it is no service this version knows")
             shortfalls.append(Shortfall(Reason.UNAVAILABLE, f"service {name} is enabled and not watched: {why}"))

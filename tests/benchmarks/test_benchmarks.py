@@ -1,6 +1,7 @@
 """The benchmarks' own parts, with no program to measure: figures, tables, scrapers, and one benchmark run whole."""
 
 import importlib
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from benchmarks.harness import OURS, Form, Line, Plan, Reading, Report, cpu_seco
 from benchmarks.load import Crowd, Scraper, body, parse_wrk, series
 from benchmarks.suite import BENCHES, BUDGETS, WHY
 from benchmarks.table import amount, render, summary
+from benchmarks.versions import versions_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -89,7 +91,7 @@ def test_each_side_has_its_turn_in_each_round_and_none_is_always_first() -> None
 
 
 def test_a_report_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
-    report = Report(missing=["a peer"], seconds=1.5)
+    report = Report(missing=["a peer"], seconds=1.5, versions={"mtail": "3.0.0"})
     report.add([reading(OURS, 1.0, 2.0), reading("peer", 3.0, 4.0)])
     report.promise("G3", "page", Form.TIMES, 25, "peer", of="page", note="as served")
     place = tmp_path / "results" / "scrape.json"
@@ -97,6 +99,30 @@ def test_a_report_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
     report.save(place)
 
     assert Report.load(place) == report
+
+
+def test_a_report_from_before_versions_were_noted_is_read(tmp_path: Path) -> None:
+    place = tmp_path / "jvm.json"
+    place.write_text(json.dumps({"readings": [], "lines": [], "missing": [], "failure": "", "seconds": 1}))
+
+    assert Report.load(place).versions == {}
+
+
+def test_the_page_says_which_versions_were_run_and_of_which_it_is_not_known() -> None:
+    known, older = Report(versions={"mtail": "3.0.0~rc50"}), Report()
+    known.add([reading(OURS, 1.0), reading("mtail", 2.0), reading("before", 2.0)])
+    older.add([reading("node_exporter", 2.0)])
+
+    page = render({"logs": known, "scrape": older})
+
+    assert "## What was run beside it\n\nmtail 3.0.0~rc50.\n" in page
+    assert "Not noted when it was measured: the version of node_exporter.\n" in page
+
+
+def test_versions_are_those_that_programs_tell() -> None:
+    found = versions_of([OURS, "zcs-exporter, SNMP off", "before", "generate_latest"])
+
+    assert found == {"generate_latest": importlib.metadata.version("prometheus-client")}
 
 
 def test_a_promise_about_what_was_not_measured_is_refused() -> None:

@@ -30,7 +30,7 @@ from zcs_exporter.snmp.sender import SnmpSender
 from zcs_exporter.state import StateStore
 
 LEVEL = Metric("zcs_level", Kind.GAUGE, "A level.", labels=("thing",), max_series=1000)
-RULE = AlertRule.model_validate(
+RULE = AlertRule.of(
     {
         "alert": "ZcsLevel",
         "id": 290,

@@ -88,4 +88,4 @@ def test_the_page_opens_with_the_printed_address_only(daemon: Exporter) -> None:
         assert "mail.example.com" in answer.read().decode()
     done = daemon.command("alerts", check=False)
     assert done.returncode == 0
-    assert done.stdout == "no alarm stands\n"
+    assert done.stdout.startswith("no alarm stands\n")

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from collectors import LOG_FED
 from zcs_exporter import generate
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
+from zcs_exporter.contract import Clock, LogFed
 from zcs_exporter.oldlogs.commands import JUDGED
+from zcs_exporter.oldlogs.scan import GivenLogs
 from zcs_exporter.own_metrics import OWN_METRICS
 from zcs_exporter.registry import collector_classes, collector_names, log_fed_names
 
@@ -28,6 +31,7 @@ FOR_COLLECTORS |= {
     "zcs_exporter.mailreport.day",
     "zcs_exporter.mysql_client",
     "zcs_exporter.record_queue",
+    "zcs_exporter.schema",
     "zcs_exporter.text",
     "zcs_exporter.durations",
 }
@@ -98,6 +102,20 @@ def test_every_collector_stands_under_its_own_name() -> None:
     assert [cls.name for cls in collector_classes(("auth", "zimbra"))] == ["zimbra", "auth"]
 
 
+def test_which_collector_reads_which_log_is_known_before_any_is_loaded(tmp_path: Path) -> None:
+    for cls in collector_classes(log_fed_names()):
+        names = set()
+        # The kernel's log has another name with each distribution.
+        for given in ([], ["messages"], ["syslog"]):
+            host = GivenLogs(str(tmp_path), "/opt/zimbra", given)
+            built = cls(cls.config_class(), host, Clock())  # type: ignore[call-arg]
+            assert isinstance(built, LogFed)
+            names |= {wish.path.rpartition("/")[2] for wish in built.subscriptions()}
+        assert names == set(LOG_FED[cls.name])
+    assert log_fed_names(["audit.log"]) == ["auth"]
+    assert log_fed_names(["audit.log", "unheard.of"]) == log_fed_names()
+
+
 def test_alerts_by_which_collectors_judge_are_of_the_families_that_a_scan_reads() -> None:
     judged = {metric.name for cls in collector_classes() if hasattr(cls, "take_thresholds") for metric in cls.metrics}
     rules = load_catalogue(asset("alerts")).alerts
@@ -109,9 +127,9 @@ def test_alerts_by_which_collectors_judge_are_of_the_families_that_a_scan_reads(
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
-        (["--version"], {"asyncio", "pydantic", "zcs_exporter.contract"}),
-        (["scan", "audit.log"], {"pymysql", "cryptography", "aiohttp", "pysnmp", "sqlite3", "collectors.mysqld"}),
-        (["trace", "3F2A81C0E5D", "audit.log"], {"pymysql", "aiohttp", "pysnmp", "sqlite3", "collectors.auth"}),
+        (["--version"], {"asyncio", "yaml", "zcs_exporter.contract"}),
+        (["scan", "audit.log"], {"pymysql", "cryptography", "httptools", "pysnmp", "sqlite3", "collectors.mysqld"}),
+        (["trace", "3F2A81C0E5D", "audit.log"], {"pymysql", "httptools", "pysnmp", "sqlite3", "collectors.auth"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -126,6 +144,18 @@ def test_a_command_loads_only_what_it_needs(arguments: list[str], unwanted: set[
     )
 
     assert not unwanted & set(done.stderr.splitlines()[-1].split())
+
+
+def test_the_daemon_loads_rooms_that_few_hosts_use_only_where_they_are_used() -> None:
+    code = (
+        "import sys\nimport zcs_exporter.daemon\nfrom zcs_exporter.registry import collector_classes\n"
+        "collector_classes()\nprint(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = {"agent.agents", "notify.snmp_targets", "snmp.stack", "expose.status_page", "oldlogs", "demo", "dashboards"}
+    unwanted = {f"zcs_exporter.{room}" for room in rooms} | {"cryptography", "pysnmp", "statistics", "tempfile"}
+
+    assert not unwanted & set(done.stdout.split())
 
 
 def test_no_family_has_two_owners() -> None:

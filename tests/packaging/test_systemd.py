@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
 from zcs_exporter.config import SnmpTargetConfig, config_model, load_config
 from zcs_exporter.contract import MAINTENANCE_FILE
 from zcs_exporter.daemon import STOP_WITHIN, STUCK_AFTER
+from zcs_exporter.schema import Section
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging/systemd/zcs-exporter.service"
@@ -99,14 +99,14 @@ def example(tmp_path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(text))
 
 
-def differences(model: BaseModel, given: dict[str, Any]) -> Iterator[str]:
+def differences(model: Section, given: dict[str, Any]) -> Iterator[str]:
     """The options that are missing, or have another value than they have without a configuration."""
-    taken = type(model).model_validate(given)
-    for name in type(model).model_fields:
+    taken = type(model).of(given)
+    for name in model.options:
         value, default = getattr(taken, name), getattr(model, name)
         if name not in given:
             yield f"{name} is missing"
-        elif isinstance(default, BaseModel):
+        elif isinstance(default, Section):
             yield from (f"{name}.{each}" for each in differences(default, given[name]))
         elif value != default:
             yield f"{name} is {value!r}, not {default!r}"

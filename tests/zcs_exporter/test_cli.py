@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pysnmp.proto.secmod.rfc3414.priv.des import Des
 
 from zcs_exporter.cli import COMMANDS, main
 from zcs_exporter.command_line import parse
@@ -175,13 +176,37 @@ def test_a_port_that_the_daemon_may_not_bind_is_a_fault(owner: int, port: int, g
         "communities": [str(secret)],
     }
     found = faults_outside(
-        config_model(()).model_validate({"state": {"directory": str(state)}, "snmp_agent": agent, "collectors": {}})
+        config_model(()).of({"state": {"directory": str(state)}, "snmp_agent": agent, "collectors": {}})
     )
     assert len(found) == (not good), found
     for fault in found:
         assert fault.startswith("snmp_agent.listen: 127.0.0.1:1: only root may listen on ports below ")
         assert "'proxy ... 127.0.0.1:1161 ...'" in fault
         assert "snmp_agent.agentx: /var/agentx/master" in fault
+
+
+def test_protocols_of_a_target_that_this_host_does_not_have_are_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with an OpenSSL that knows strong ciphers only."""
+
+    def forbidden(*_args: object) -> None:
+        raise ValueError("disabled for FIPS")
+
+    secret = tmp_path / "nms.secret"
+    keys = "auth: {protocol: MD5, password: twelve letters}\npriv: {protocol: DES, password: twelve letters}"
+    secret.write_text(f"user: zcs\nallow_weak: true\n{keys}\n")
+    secret.chmod(0o600)
+    target = {"name": "nms", "host": "192.0.2.1", "secrets": str(secret)}
+    config = config_model(()).of({"notify": {"snmp": [target]}, "collectors": {}})
+
+    assert faults_outside(config) == []
+    monkeypatch.setattr(Des, "encrypt_data", forbidden)
+    [fault] = faults_outside(config)
+    assert fault == (
+        "notify.snmp: nms: user zcs: MD5 with DES does not work on this host (ValueError: disabled for FIPS); "
+        "use SHA-256 with AES-128"
+    )
 
 
 def test_listening_where_something_listens_is_said_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:

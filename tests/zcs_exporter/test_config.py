@@ -62,7 +62,7 @@ BROKEN = {
     "more than there may be": ("notify: {mail: [a]}", "notify.mail: has more entries than the 0 that it may have"),
     "no boolean": ("snmp_agent: {enabled: on}", "snmp_agent.enabled: must be true or false"),
     "no text": ("web: {listen: 5}", "web.listen: must be a text; put it in quotes"),
-    "log level": ("log: {level: loud}", "log.level: input should be 'debug', 'info', 'warning' or 'error'"),
+    "log level": ("log: {level: loud}", "log.level: must be 'debug', 'info', 'warning' or 'error'"),
     "log format": ("log: {format: xml}", "log.format: "),
     "events into our own state": ("events: {file: token}", "line 1: events.file: 'token' is no name for it"),
     "events into the database": ("events: {file: state.sqlite3-wal}", "events.file: 'state.sqlite3-wal' is no name"),
@@ -80,6 +80,8 @@ BROKEN = {
     "enabled: yes": ("collectors: {postfix: {enabled: yes}}", "collectors.postfix.enabled: "),
     "enabled: 1": ("collectors: {postfix: {enabled: 1}}", "collectors.postfix.enabled: "),
     "profile": ("alerts: {profile: strict}", "alerts.profile: "),
+    "runbooks that are a path": ("alerts: {runbooks: docs/alerts.md}", "write it like https://wiki.example.com"),
+    "runbooks with an anchor": ("alerts: {runbooks: 'https://wiki.example.com/a#b'}", "is no address of a page"),
     "unknown alert": ("alerts: {overrides: {ZcsFilesystmFull: {off: true}}}", r"did you mean ZcsFilesystemFull\?"),
     "override of nothing": ("alerts: {overrides: {ZcsFilesystemFull: {warn: 0.5}}}", r"did you mean warning\?"),
     "threshold that is a word": ("alerts: {overrides: {ZcsFilesystemFull: {critical: high}}}", "critical: "),
@@ -107,7 +109,18 @@ BROKEN = {
         "notify: {snmp: [{name: a, host: h, secrets: /s}, {name: a, host: i, secrets: /s}]}",
         "two targets are called a",
     ),
-    "root oid": ("snmp: {root_oid: 1.2.banana}", "is not an object identifier below 1.3.6.1.4.1"),
+    "root oid": (
+        "snmp: {root_oid: 1.2.banana}",
+        "snmp.root_oid: '1.2.banana' is not an object identifier, numbers with",
+    ),
+    "root oid of two numbers": ("snmp: {root_oid: 1.3}", "snmp.root_oid: '1.3' is not below the number of an enterpri"),
+    "root oid of nothing": ("snmp: {root_oid: ''}", "snmp.root_oid: '' is not an object identifier"),
+    "root oid that is the enterprises": ("snmp: {root_oid: 1.3.6.1.4.1}", "is not below the number of an enterprise"),
+    "root oid of nobody": ("snmp: {root_oid: 1.3.6.1.4.1.0}", "is not below the number of an enterprise"),
+    "root oid that is too deep": (
+        f"snmp: {{root_oid: 1.3.6.1.4.1{'.1' * 99}}}",
+        "has 99 numbers below .*; use 10 at m",
+    ),
 }
 
 

@@ -41,7 +41,7 @@ from zcs_exporter.state import Commit, Delivery, StateStore, read_saved
 FULL = Metric("zcs_full", Kind.GAUGE, "Full.", labels=("mountpoint",))
 CATALOGUE = Catalogue(
     alerts=(
-        AlertRule.model_validate(
+        AlertRule.of(
             {
                 "alert": "ZcsFull",
                 "id": 201,
@@ -60,7 +60,7 @@ CATALOGUE = Catalogue(
         ),
     ),
     events=tuple(
-        EventRule.model_validate(
+        EventRule.of(
             {"event": name, "id": number, "family": "service", "severity": "warning", "summary": text, "meaning": "m"}
         )
         for name, number, text in (("ZcsStopped", 351, "{name} stopped"), ("ZcsBaseline", 151, "{count} were true"))
@@ -392,7 +392,7 @@ def test_what_is_true_at_the_first_start_is_told_in_one_notice(tell: Tell) -> No
         assert await desk.round(full("/a"), full("/b")) == ["2 were true"]
         assert await desk.round(full("/a"), full("/b")) == []
         assert await desk.round(full("/a"), full("/b"), full("/c")) == ["/c is full"]
-        assert await desk.round(full("/b"), full("/c")) == ["Cleared: /a is full"]
+        assert await desk.round(full("/b"), full("/c")) == ["Cleared, was: /a is full"]
 
     tell(story)
 
@@ -445,7 +445,7 @@ def test_a_new_target_is_reminded_of_what_was_raised_and_gets_one_notice_of_what
         await engine.welcome(desk.targets)
         await desk.round(full("/old"), full("/a"), full("/c"))
         told = [each.message.text for each in desk.sent if each.target == "third"]
-        assert told == ["Cleared: /b is full", "/c is full", "/a is full", "1 were true"]
+        assert told == ["Cleared, was: /b is full", "/c is full", "/a is full", "1 were true"]
 
         # It is known, whatever happens to the process.
         await desk.start()
@@ -464,7 +464,7 @@ def test_a_target_that_comes_back_is_told_what_ended_meanwhile_and_what_stands(t
         await desk.store.settle([replace(each, sequence=1 + n) for n, each in enumerate(desk.sent)])
         await engine.welcome(["other"])
         desk.targets = ("other",)
-        assert await desk.round(full("/a", 0), full("/b")) == ["Cleared: /a is full", "/b is full"]
+        assert await desk.round(full("/a", 0), full("/b")) == ["Cleared, was: /a is full", "/b is full"]
         cleared, reminder = desk.sent[-2].message, desk.sent[-1]
         assert (cleared.change, reminder.target) == (Change.CLEARED, "other")
 
@@ -472,7 +472,7 @@ def test_a_target_that_comes_back_is_told_what_ended_meanwhile_and_what_stands(t
         await desk.start()
         await desk.engine.welcome(["nms", "other"])
         desk.targets = ("nms", "other")
-        assert await desk.round(full("/a", 0), full("/b")) == ["Cleared: /a is full", "/b is full"]
+        assert await desk.round(full("/a", 0), full("/b")) == ["Cleared, was: /a is full", "/b is full"]
         assert {each.target for each in desk.sent[-2:]} == {"nms"}
         assert desk.sent[-2].message == cleared
 
@@ -569,7 +569,7 @@ def test_an_alarm_keeps_its_id_across_a_restart_and_clears_once(tell: Tell) -> N
 
         await desk.start()
         assert await desk.round(full("/a")) == []
-        assert await desk.round(full("/a", 0)) == ["Cleared: /a is full"]
+        assert await desk.round(full("/a", 0)) == ["Cleared, was: /a is full"]
         cleared = desk.sent[-1].message
         assert cleared.alarm_id == raised.alarm_id
         assert cleared.event_id != raised.event_id

@@ -136,3 +136,62 @@ def test_a_link_is_followed_within_the_root_and_not_out_of_it(host: FakeHost) ->
         host.realpath("/opt/nothing")
     with pytest.raises(OSError, match="leads out of the root"):
         host.realpath("/opt/outside")
+
+
+def test_the_head_of_a_file_comes_with_its_status_and_leaves_no_trace(host: FakeHost) -> None:
+    path = host.write("/queue/a", "0123456789")
+    os.utime(path, (1_000_000_000, 2_000_000_000))
+
+    with host.open_directory("/queue") as queue:
+        status, head = queue.head("a", 4)
+        assert queue.lstat("a") == path.stat()
+
+    assert (head, status.st_size, path.stat().st_atime) == (b"0123", 10, 1_000_000_000)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_head_of_a_file_that_is_another_users_is_read_as_well(host: FakeHost) -> None:
+    host.write("/queue/a", "0123456789")
+    host.write("/queue/secret", "", 0o600)
+    os.chmod(host.path("/queue"), 0o755)
+
+    with host.open_directory("/queue") as queue:
+        os.seteuid(65534)
+        try:
+            for _ in range(2):
+                assert queue.head("a", 4)[1] == b"0123"
+            with pytest.raises(PermissionError):
+                queue.head("secret", 4)
+        finally:
+            os.seteuid(0)
+
+
+def test_what_is_no_regular_file_of_a_directory_has_no_head(host: FakeHost) -> None:
+    path = host.write("/queue/a", "x")
+    os.mkfifo(path.with_name("fifo"))
+    path.with_name("directory").mkdir()
+    path.with_name("link").symlink_to("a")
+
+    with host.open_directory("/queue") as queue:
+        for name, number in {
+            "fifo": errno.EINVAL,
+            "directory": errno.EISDIR,
+            "link": errno.ELOOP,
+            "absent": errno.ENOENT,
+        }.items():
+            with pytest.raises(OSError) as caught:
+                queue.head(name, 4)
+            assert caught.value.errno == number
+
+
+def test_a_directory_that_was_left_is_open_no_more(host: FakeHost) -> None:
+    host.write("/queue/a", "x")
+    before = len(os.listdir("/proc/self/fd"))
+
+    with host.open_directory("/queue") as queue:
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+        queue.head("a", 1)
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(NotADirectoryError):
+        host.open_directory("/queue/a")

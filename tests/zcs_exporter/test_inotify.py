@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from zcs_exporter.inotify import Changes, DirectoryWatch
+from zcs_exporter.inotify import CAME, LEFT, RETURNED, Changes, DirectoryWatch
 
 
-def test_names_are_told_by_directory_and_whether_they_had_left_it(tmp_path: Path) -> None:
+def test_names_are_told_by_directory_and_what_became_of_them(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
@@ -25,8 +25,8 @@ def test_names_are_told_by_directory_and_whether_they_had_left_it(tmp_path: Path
     (one / "stays").chmod(0o600)
 
     assert watch.changes().names == {
-        first: {"comes": False, "goes": True, "moves": True, "returns": True},
-        second: {"moves": False},
+        first: {"comes": CAME, "goes": LEFT, "moves": LEFT, "returns": RETURNED},
+        second: {"moves": CAME},
     }
     assert watch.changes() == Changes()
 

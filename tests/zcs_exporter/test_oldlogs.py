@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zcs_exporter.log_lines import MAX_LINE
 from zcs_exporter.oldlogs.files import BLOCK, OldLog, UnreadableError, log_name
 from zcs_exporter.oldlogs.progress import Progress, in_bytes
 from zcs_exporter.oldlogs.recognise import recognise
 from zcs_exporter.oldlogs.stamps import Stamps
-from zcs_exporter.tail import MAX_LINE
 
 AT = int(time.mktime((2024, 3, 2, 10, 20, 33, 0, 0, -1)))
 REFERENCE = AT + 40_000.0

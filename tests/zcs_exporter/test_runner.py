@@ -219,6 +219,34 @@ def test_new_lines_start_a_round_before_the_interval_is_over() -> None:
     assert len(rounds) == 2
 
 
+def test_a_round_that_left_something_to_do_is_followed_by_another_before_the_interval_is_over() -> None:
+    class Long(Scripted):
+        unfinished = True
+
+    async def story() -> list[float]:
+        rounds: list[float] = []
+        enough = asyncio.Event()
+
+        async def work() -> Sequence[Finding]:
+            rounds.append(time.monotonic())
+            collector.unfinished = len(rounds) < 2
+            if len(rounds) == 2:
+                enough.set()
+            return ()
+
+        collector = Long(work)
+        runner = Runner(collector, 3600.0, required=False, clock=Clock(), deliver=lambda _name, _outcome: None)
+        task = asyncio.create_task(runner.run())
+        async with asyncio.timeout(10):
+            await enough.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        task.cancel()
+        return rounds
+
+    assert len(asyncio.run(story())) == 2
+
+
 def test_a_hung_call_is_refused_until_it_returns_and_never_holds_up_the_end() -> None:
     async def story() -> tuple[str, int]:
         gate = threading.Event()
@@ -257,7 +285,7 @@ def test_calls_that_follow_each_other_share_a_thread_and_an_idle_one_ends(monkey
 
     assert len(set(asyncio.run(story()))) == 1
     deadline = time.monotonic() + 10
-    while any(thread.name == "asking" for thread in threading.enumerate()):
+    while any(thread.name == "quick calls" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -271,6 +271,14 @@ def test_the_kernels_log_is_read_under_the_name_of_any_distribution(name: str, r
     assert any(sample.value == 1 for sample in outcome.samples["logs"])
 
 
+def test_of_logs_that_are_not_given_nothing_is_told_not_even_zeros(room: Room) -> None:
+    path = room.write("audit.log", audit(0))
+    arguments = argparse.Namespace(file=[path], taken_for=None, host=[], format="json")
+    outcome = run_scan(arguments, CATALOGUE, room.config(), build_collectors)  # type: ignore[arg-type]
+    assert set(outcome.samples) == {"auth"}
+    assert commands.logs_given(arguments) == {"audit.log"}
+
+
 def test_a_file_given_twice_or_beside_its_archive_counts_once(room: Room) -> None:
     plain = room.write("audit.log.2024-03-01", audit(*range(50)))
     packed = room.write("audit.log.2024-03-01.gz", audit(*range(50)))

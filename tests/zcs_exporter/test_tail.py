@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from zcs_exporter.contract import GRANT, LogBlock, Reason
+from zcs_exporter.log_lines import MAX_LINE, cut_lines
 from zcs_exporter.log_position import Position
-from zcs_exporter.tail import LET_GO, MAX_LINE, SETTLE, LogTail, cut_lines
+from zcs_exporter.tail import LET_GO, SETTLE, LogTail
 
 LOG = "/opt/zimbra/log/audit.log"
 

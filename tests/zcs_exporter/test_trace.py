@@ -450,7 +450,18 @@ def test_the_logs_of_the_host_are_those_that_may_name_an_id(room: Room) -> None:
 
 def test_a_host_without_logs_has_no_story(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
     assert room.call(BEFORE) == 1
-    assert "nothing found in 0 files" in capsys.readouterr().out
+    assert "nothing searched: no log of ZCS is here, name those to search" in capsys.readouterr().out
+
+
+def test_logs_that_were_not_searched_are_said(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    room.write("/opt/zimbra/log/mailbox.log", [])
+    assert room.call(BEFORE) == 1
+    assert "nothing searched (1 empty)\n" in capsys.readouterr().out
+    room.write(ZIMBRA_LOG, STORY)
+    assert room.call("3F2A81C0E5E") == 1
+    assert "nothing found in 1 file (1 empty)\n" in capsys.readouterr().out
+    assert room.call(BEFORE, since="2024-03-05") == 1
+    assert "nothing searched (1 empty, 1 of other days)\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "a", "a b", "\x1b[31m", "x" * 400, "<>", "\n"])

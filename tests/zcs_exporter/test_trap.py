@@ -41,7 +41,7 @@ def send(
         senders = [Sender(USER), Sender(Community("secret-of-the-community"))]
         async with TrapListener("127.0.0.1", 0, senders, Clock()) as listener:
             target = {"name": "nms", "host": "127.0.0.1", "port": listener.port, "version": version, "kind": kind}
-            config = config_model().model_validate(
+            config = config_model().of(
                 {
                     "state": {"directory": str(tmp_path / "state")},
                     "notify": {
@@ -93,9 +93,7 @@ def replayed(tmp_path: Path, *damaged: int) -> tuple[int, list[int | None]]:
         async with TrapListener("127.0.0.1", 0, [Sender(USER)], Clock()) as listener:
             target = {"name": "nms", "host": "127.0.0.1", "port": listener.port, "secrets": str(secrets)}
             broken = target | {"name": "broken", "secrets": str(tmp_path / "nowhere")}
-            config = config_model().model_validate(
-                {"state": {"directory": store.directory}, "notify": {"snmp": [broken, target]}}
-            )
+            config = config_model().of({"state": {"directory": store.directory}, "notify": {"snmp": [broken, target]}})
             status = await trap.replay(config, config.notify.snmp[1], 1, None, Clock())
             left = sum(number not in damaged and -number not in damaged for number in told)
             arrived = [(await anext(listener)).sequence for _ in range(left)]

@@ -15,7 +15,7 @@ from hmac import compare_digest
 
 from zcs_exporter.contract import Clock, Kind, Metric, Sample
 from zcs_exporter.snmp.envelope import VERSION_2C, VERSION_3, Envelope, EnvelopeError, read_envelope
-from zcs_exporter.snmp.gate import MAX_DATAGRAM, Bucket
+from zcs_exporter.snmp.gate import MAX_DATAGRAM, Bucket, Doubt
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -54,7 +54,16 @@ class Outcome(StrEnum):
     """A request of somebody who may ask."""
 
     UNPROVEN = "unproven"
-    """Who are you, as managers begin; or a wrong user, key or time; or nonsense within: answered by a report or not."""
+    """Who are you, as managers begin, which is answered by a report; or nonsense within."""
+
+    USER = "user"
+    """A user of version 3 whom nobody configured, or whose file is for another one; answered by a report."""
+
+    KEY = "key"
+    """A wrong pass phrase or protocol of a user whom we know; answered by a report."""
+
+    TIME = "time"
+    """The right keys, not our time: some managers ask for it so, or it is an old message; answered by a report."""
 
     NETWORK = "network"
     """From outside the allowed networks."""
@@ -149,9 +158,9 @@ class AgentGate:
         """Count a datagram that was admitted as one of somebody who may only read."""
         self._recount(Outcome.OPERATION)
 
-    def foreign(self) -> None:
-        """Count a datagram that was admitted as one for another engine."""
-        self._recount(Outcome.ENGINE)
+    def doubted(self, doubt: Doubt) -> None:
+        """Count a datagram that was admitted by what keeps it from proving who sent it."""
+        self._recount(Outcome(doubt))
 
     def failed(self, source: str) -> None:
         """Count what the decoder failed on as malformed after all."""

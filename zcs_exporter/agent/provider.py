@@ -8,24 +8,21 @@ from zcs_exporter.agent.numbers import Numbers
 from zcs_exporter.agent.view import MibView, number_rows
 from zcs_exporter.contract import Sample
 from zcs_exporter.snapshot import Snapshot
-from zcs_exporter.snmp.smi import Oid
+from zcs_exporter.snmp.smi import DEFAULT_ROOT, Oid
 
 
 class ViewProvider:
     """Keeps the view of the latest snapshot for the agent's own port and for AgentX."""
 
-    def __init__(
-        self, root: Oid, latest: Callable[[], Snapshot], facts: Callable[[Snapshot], Facts], numbers: Numbers
-    ) -> None:
+    def __init__(self, latest: Callable[[], Snapshot], facts: Callable[[Snapshot], Facts], numbers: Numbers) -> None:
         """Take ways to look at what is known; nothing is made yet.
 
         Args:
-            root: Where the objects hang.
             latest: Returns the latest snapshot.
             facts: Adds to a snapshot what else the objects are read from.
             numbers: Of the rows.
         """
-        self._root = root
+        self._root = DEFAULT_ROOT
         self._latest = latest
         self._facts = facts
         self._numbers = numbers
@@ -33,7 +30,7 @@ class ViewProvider:
         self._numbered: dict[str, tuple[Sample, ...]] = {}
 
     def use(self, root: Oid) -> None:
-        """Hang the objects elsewhere from now on."""
+        """Hang the objects below this root from now on."""
         self._root = root
 
     def foresee(self, snapshot: Snapshot) -> None:

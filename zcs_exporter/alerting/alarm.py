@@ -81,6 +81,12 @@ class Alarm:
         """Whether it stands; False while it is only pending."""
         return self.alarm_id > 0
 
+    @property
+    def over(self) -> bool:
+        """Whether it stands only because what ended may come back soon."""
+        firing = [state for state in self.states.values() if state.firing]
+        return self.raised and bool(firing) and all(state.ended is not None for state in firing)
+
     def to_json(self) -> dict[str, Any]:
         """Return what a later process needs, as plain JSON data."""
         return {
@@ -137,6 +143,7 @@ class Transition:
         alarm: As it is after the change; for a cleared one, as it was.
         severity: OK for a cleared alarm.
         why: Said beside a clearing that is not simply an end.
+        value: For a cleared alarm, the first condition's value now; None where it is not known any more.
     """
 
     change: Change
@@ -144,3 +151,19 @@ class Transition:
     alarm: Alarm
     severity: Severity
     why: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What meets an alert's condition, but not yet for as long as it must to be told.
+
+    Attributes:
+        severity: Of the alarm that it would become.
+        wait: Seconds until then; 0 where the next look decides.
+    """
+
+    rule: AlertRule
+    alarm: Alarm
+    severity: Severity
+    wait: float

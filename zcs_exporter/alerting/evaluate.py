@@ -9,13 +9,14 @@ verdict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from zcs_exporter.alerting.alarm import Alarm, Change, Labels, SeverityState, Transition, alarm_key
-from zcs_exporter.alerting.conditions import Match, Parts, SampleIndex
+from zcs_exporter.alerting.alarm import Alarm, Change, Labels, Pending, SeverityState, Transition, alarm_key
+from zcs_exporter.alerting.conditions import Match, SampleIndex
 from zcs_exporter.alerting.model import AlertRule, Policy, Severity
-from zcs_exporter.contract import Clock, Sample
-from zcs_exporter.snapshot import Reading, Snapshot
+from zcs_exporter.contract import Clock
+from zcs_exporter.snapshot import Snapshot
 
 MAINTENANCE = "zcs_maintenance"
 """The metric that is 1 while a maintenance holds alarms."""
@@ -31,8 +32,8 @@ FLAPPING_WINDOW = 600.0
 """Seconds in which changes are counted; an alarm is calm when as long has passed without one."""
 
 
-Judged = tuple[Mapping[Severity, float], Sequence[tuple[Sample, ...]], Mapping[Labels, Match]]
-"""Thresholds, samples by collector, and what of them met a rule."""
+Judged = tuple[Mapping[Severity, float], Mapping[Labels, Match]]
+"""Thresholds, and what met a rule with them."""
 
 
 class SteadyClock:
@@ -65,7 +66,8 @@ class Evaluator:
         self._by_name = {rule.name: rule for rule in rules}
         self._steady = steady
         self._changed: set[str] = set()
-        self._parts: Parts = {}
+        self._index: SampleIndex | None = None
+        self._sources: dict[str, frozenset[str]] = {}
         self._seen: dict[str, Judged] = {}
         now = steady()
         self.alarms = {alarm.key: alarm for alarm in saved if alarm.alert in self._by_name}
@@ -87,6 +89,23 @@ class Evaluator:
         """What was true at the very first start, and still is, that is no alarm yet; as one it is not raised."""
         return [alarm for alarm in self.alarms.values() if alarm.baseline and not alarm.raised]
 
+    def pending(self, policies: Mapping[str, Policy]) -> list[Pending]:
+        """Return what will be an alarm, or a worse one, if it goes on: what comes first, first."""
+        now = self._steady()
+        found = []
+        for alarm in self.alarms.values():
+            rule = self.rule(alarm)
+            policy = policies[rule.name]
+            waits = {
+                severity: max(0.0, state.active_since + _hold(rule, policy, severity) - now)
+                for severity, state in alarm.states.items()
+                if not state.firing and severity > alarm.severity
+            }
+            if waits:
+                severity = min(waits, key=lambda level: (waits[level], -level))
+                found.append(Pending(rule, alarm, severity, waits[severity]))
+        return sorted(found, key=lambda each: (each.wait, -each.severity, each.alarm.key))
+
     def changes(self) -> dict[str, dict[str, Any] | None]:
         """Return the alarms that changed since the last call in JSON form, None for one that is gone."""
         changed, self._changed = self._changed, set()
@@ -95,8 +114,11 @@ class Evaluator:
     def evaluate(self, snapshot: Snapshot, policies: Mapping[str, Policy]) -> list[Transition]:
         """Bring every alarm up to date and return what people must be told, in order."""
         now = self._steady()
-        index = SampleIndex(snapshot, self._parts)
-        self._parts = index.parts
+        former, index = self._index, SampleIndex(snapshot, self._index)
+        self._index = index
+        if former is None or former.layout != index.layout:
+            self._sources = {rule.name: index.sources(rule) for rule in self.rules}
+            self._seen.clear()
         maintenance = any(sample.value == 1 for sample in index.samples(MAINTENANCE))
         by_rule: dict[str, list[Alarm]] = {}
         for alarm in self.alarms.values():
@@ -105,9 +127,11 @@ class Evaluator:
         for rule in self.rules:
             known = by_rule.get(rule.name, [])
             policy = policies[rule.name]
-            owners = index.owners(rule)
-            if not known and self._unmet(rule, owners, policy):
+            if not self._sources[rule.name].isdisjoint(index.fresh):
+                self._seen.pop(rule.name, None)
+            if not known and self._unmet(rule, policy):
                 continue
+            owners = index.owners(rule)
             if not policy.thresholds:
                 transitions += [told for alarm in known if (told := self._forget(alarm, "switched off"))]
             elif not index.watched(rule):
@@ -117,13 +141,14 @@ class Evaluator:
             elif index.looked_at(rule) and not any(reading.failure for reading in owners):
                 held = maintenance and rule.held_by is not None
                 settled = all(reading.log_fed or reading.rounds > 1 for reading in owners)
-                seen = {} if held else self._matches(index, rule, owners, policy)
+                seen = {} if held else self._matches(index, rule, policy)
                 alarms = self._admit(rule, seen, known, now)
                 for alarm, match in alarms:
                     if not (held and alarm.raised):
                         self._advance(alarm, match, policy, now, settled=settled)
                     if told := self._tell(alarm, snapshot.at, now):
-                        transitions.append(told)
+                        over = told.change is Change.CLEARED
+                        transitions.append(replace(told, value=index.value(rule, alarm.labels)) if over else told)
         return transitions
 
     def take_baseline(self, log_fed: frozenset[str]) -> list[Alarm]:
@@ -138,22 +163,17 @@ class Evaluator:
             self._changed.add(alarm.key)
         return found
 
-    def _matches(
-        self, index: SampleIndex, rule: AlertRule, owners: Sequence[Reading], policy: Policy
-    ) -> Mapping[Labels, Match]:
+    def _matches(self, index: SampleIndex, rule: AlertRule, policy: Policy) -> Mapping[Labels, Match]:
         """Return what meets a rule now: the same as before where nobody has measured anew."""
-        if len(owners) < len(rule.metrics):
-            return index.matches(rule, policy.thresholds)  # the daemon's own metrics are new ones each time
         kept = self._seen.get(rule.name)
-        if kept is None or not _holds(kept, owners, policy):
-            sources = [reading.samples for reading in owners]
-            kept = self._seen[rule.name] = (policy.thresholds, sources, index.matches(rule, policy.thresholds))
-        return kept[2]
+        if kept is None or kept[0] is not policy.thresholds:
+            kept = self._seen[rule.name] = (policy.thresholds, index.matches(rule, policy.thresholds))
+        return kept[1]
 
-    def _unmet(self, rule: AlertRule, owners: Sequence[Reading], policy: Policy) -> bool:
+    def _unmet(self, rule: AlertRule, policy: Policy) -> bool:
         """Return whether nothing met a rule when it was last looked at, and nobody has measured anew since."""
         kept = self._seen.get(rule.name)
-        return kept is not None and not kept[2] and _holds(kept, owners, policy)
+        return kept is not None and not kept[1] and kept[0] is policy.thresholds
 
     def _admit(
         self, rule: AlertRule, seen: Mapping[Any, Match], known: Sequence[Alarm], now: float
@@ -176,7 +196,7 @@ class Evaluator:
         rule = self.rule(alarm)
         keep = rule.keep if policy.keep is None else policy.keep
         for severity, state in list(alarm.states.items()):
-            hold = rule.hold_for(severity) if policy.hold is None else policy.hold
+            hold = _hold(rule, policy, severity)
             before = (state.firing, state.ended)
             if match is not None and severity in match.severities:
                 state.ended = None
@@ -255,13 +275,8 @@ class Evaluator:
         return Transition(Change.CLEARED, self.rule(alarm), alarm, Severity.OK, why) if alarm.raised else None
 
 
-def _holds(judged: Judged, owners: Sequence[Reading], policy: Policy) -> bool:
-    thresholds, sources, _ = judged
-    return (
-        thresholds is policy.thresholds
-        and len(sources) == len(owners)
-        and all(samples is reading.samples for samples, reading in zip(sources, owners, strict=True))
-    )
+def _hold(rule: AlertRule, policy: Policy, severity: Severity) -> float:
+    return rule.hold_for(severity) if policy.hold is None else policy.hold
 
 
 def _names(alarm: Alarm) -> frozenset[str]:

@@ -1,14 +1,15 @@
 """What a host's own settings and the site's configuration make of the alerts' defaults."""
 
 import logging
+import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from zcs_exporter.alerting.model import AlertRule, Policy, Severity, Unit
-from zcs_exporter.contract import Duration, Kind, Metric, Sample, Section
+from zcs_exporter.contract import Duration, Kind, Metric, Sample
 from zcs_exporter.localconfig import Localconfig
+from zcs_exporter.schema import After, Key, Section
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,13 @@ STRICT_SHARE = 0.75
 """The most that any resource may be used in normal operation, under profile ``strict-75``."""
 
 
-Threshold = Annotated[float, Field(allow_inf_nan=False)]
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a number")
+    return value
+
+
+Threshold = Annotated[float, After(_finite)]
 
 
 class Override(Section):
@@ -39,9 +46,15 @@ class Override(Section):
 
     warning: Threshold | None = None
     critical: Threshold | None = None
-    hold: Duration | None = Field(default=None, alias="for")
+    hold: Annotated[Duration | None, Key("for")] = None
     keep: Duration | None = None
     off: bool = False
+
+
+def _page(address: str) -> str:
+    if re.fullmatch(r"https?://[^\s{}#\"'<>]+", address) is None:
+        raise ValueError(f"{address!r} is no address of a page; write it like https://wiki.example.com/zcs/alerts.md")
+    return address
 
 
 class AlertsConfig(Section):
@@ -51,10 +64,13 @@ class AlertsConfig(Section):
         profile: ``strict-75`` warns of any resource used over 75 %; ``zimbra-only`` leaves CPU, memory and
             disk to rules that already run elsewhere.
         overrides: By alert name.
+        runbooks: Where whoever is on call reads ``docs/alerts.md``, such as ``https://wiki.example.com/zcs/alerts.md``;
+            rendered rules and the dashboard then link to it.
     """
 
     profile: Literal["default", "strict-75", "zimbra-only"] = "default"
     overrides: Mapping[str, Override] = {}
+    runbooks: Annotated[str, After(_page)] | None = None
 
 
 def effective_policies(

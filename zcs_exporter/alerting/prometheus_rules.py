@@ -32,18 +32,21 @@ _STALE = 300
 """Seconds after which Prometheus takes a series that ended for gone."""
 
 
-def render_rules(rules: Sequence[AlertRule], policies: Mapping[str, Policy] | None = None) -> str:
+def render_rules(
+    rules: Sequence[AlertRule], policies: Mapping[str, Policy] | None = None, runbooks: str | None = None
+) -> str:
     """Return a rule file with one group per family and one rule per alert and severity.
 
     Args:
         rules: What to render.
         policies: A site's own hold and keep times; None for the defaults.
+        runbooks: Address of the page that has the alerts; None where it is not known.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for rule in rules:
         policy = None if policies is None else policies[rule.name]
         group = groups.setdefault(f"zcs-exporter-{rule.family}", [])
-        group += [_rule(rule, severity, policy) for severity in sorted(rule.defaults)]
+        group += [_rule(rule, severity, policy, runbooks) for severity in sorted(rule.defaults)]
     return _HEADER + _dump({"groups": [{"name": name, "rules": members} for name, members in groups.items()]})
 
 
@@ -102,7 +105,7 @@ def _met(rule: AlertRule, example: Example) -> frozenset[Severity]:
     return frozenset(severity for severity in rule.defaults if severity <= worst)
 
 
-def _rule(rule: AlertRule, severity: Severity, policy: Policy | None) -> dict[str, Any]:
+def _rule(rule: AlertRule, severity: Severity, policy: Policy | None, runbooks: str | None) -> dict[str, Any]:
     hold = rule.hold_for(severity) if policy is None or policy.hold is None else policy.hold
     keep = rule.keep if policy is None or policy.keep is None else policy.keep
     rendered: dict[str, Any] = {"alert": rule.name, "expr": _expression(rule, severity)}
@@ -112,6 +115,8 @@ def _rule(rule: AlertRule, severity: Severity, policy: Policy | None) -> dict[st
         rendered["keep_firing_for"] = _prometheus_duration(keep)
     rendered["labels"] = _labels(rule, severity)
     rendered["annotations"] = {name: _template(rule, text) for name, text in _annotations(rule).items()}
+    if runbooks is not None:
+        rendered["annotations"]["runbook_url"] = f"{runbooks}#{rule.name.lower()}"
     return rendered
 
 
@@ -146,7 +151,6 @@ def _annotations(rule: AlertRule) -> dict[str, str]:
     return {
         "summary": rule.summary,
         "description": f"{rule.meaning} {rule.action}",
-        "runbook": f"docs/alerts.md#{rule.name.lower()}",
     }
 
 

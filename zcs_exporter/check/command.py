@@ -6,13 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
-
 from zcs_exporter.alerting.model import AlertRule, Catalogue, Family, Severity
 from zcs_exporter.ask import AskError, ask_daemon, ask_remote
 from zcs_exporter.check.judge import Result, judge
 from zcs_exporter.config import Config
-from zcs_exporter.contract import Section
+from zcs_exporter.schema import SchemaError, Secret, Section
 from zcs_exporter.snmp.secrets import SecretsError, read_private_file
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
@@ -23,7 +21,7 @@ class CheckError(Exception):
 
 class _Login(Section):
     username: str
-    password: SecretStr
+    password: Secret
 
 
 def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | None) -> Result:
@@ -44,7 +42,8 @@ def check(arguments: argparse.Namespace, catalogue: Catalogue, config: Config | 
         return judge(alerts, snapshot, rules, all_rules=everything)
     except (AskError, SecretsError) as exc:
         # What is only for root and the daemon: its token, and its web configuration file.
-        elsewise = ", or ask with --url and --login" if config and "the daemon's user" in str(exc) else ""
+        private = config is not None and "the daemon's user" in str(exc)
+        elsewise = ", such as by sudo (docs/nagios.md), or ask with --url and --login" if private else ""
         return Result(Severity.UNKNOWN, f"{exc}{elsewise}")
     except (LookupError, TypeError, ValueError) as exc:
         return Result(Severity.UNKNOWN, f"the answer is not that of a zcs-exporter ({type(exc).__name__}: {exc})")
@@ -73,7 +72,7 @@ def _ask(arguments: argparse.Namespace, config: Config | None, path: str) -> Any
     if arguments.login is None:
         raise CheckError("--url needs --login FILE, a YAML file of mode 0600 with username: and password:")
     login = _read_login(arguments.login)
-    return ask_remote(arguments.url, path, login.username, login.password.get_secret_value(), arguments.ca_file)
+    return ask_remote(arguments.url, path, login.username, login.password.reveal(), arguments.ca_file)
 
 
 def _read_login(path: str) -> _Login:
@@ -81,7 +80,7 @@ def _read_login(path: str) -> _Login:
     text = read_private_file(path, os.geteuid(), os.getegid(), "whoever runs this")
     try:
         content, _ = load_yaml(text)
-        return _Login.model_validate(content)
-    except (YamlError, ValidationError):
+        return _Login.of(content)
+    except (YamlError, SchemaError):
         remedy = "write two lines, 'username: ...' and 'password: ...'"
         raise SecretsError(f"{path}: is not as it should be; {remedy}") from None

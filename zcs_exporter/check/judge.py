@@ -65,6 +65,7 @@ def judge(
     names = {rule.name for rule in rules}
     alarms = [alarm for alarm in alerts["alerts"] if all_rules or alarm["alert"] in names]
     alarms.sort(key=lambda alarm: -_RANK.index(_severity(alarm)))  # only the first ones are in the line
+    pending = [each for each in alerts.get("pending", ()) if all_rules or each["alert"] in names]
     series = _series(snapshot)
     # All that is known would be more than any manager draws.
     entries = list(_counts(alarms) if all_rules else _perfdata(rules, series))
@@ -85,7 +86,9 @@ def judge(
     # A collector that fails may hide what is asked for.
     if status is Severity.OK and blind:
         return Result(Severity.UNKNOWN, f"{host}: cannot see: {blind[0]}", details, tuple(perfdata))
-    return Result(status, f"{host}: {_sentence(alarms)}{_maintenance(series, now)}", details, tuple(perfdata))
+    return Result(
+        status, f"{host}: {_sentence(alarms)}{_soon(pending)}{_maintenance(series, now)}", details, tuple(perfdata)
+    )
 
 
 def _is_on(rule: AlertRule, series: "_Series") -> bool:
@@ -112,6 +115,15 @@ def _sentence(alarms: Sequence[Mapping[str, Any]]) -> str:
     found = ", ".join(f"{count} {name}" for name, count in counts if count)
     more = f"; and {len(alarms) - _SHOWN} more" if len(alarms) > _SHOWN else ""
     return f"{found}: {'; '.join(str(alarm['summary']) for alarm in alarms[:_SHOWN])}{more}"
+
+
+def _soon(pending: Sequence[Mapping[str, Any]]) -> str:
+    """Return what to add while something may become an alarm: the status is what it is until then."""
+    if not pending:
+        return ""
+    first = pending[0]
+    when = f"in {format_duration(first['seconds'])}" if first["seconds"] else "at the next look"
+    return f"; {len(pending)} pending: {first['summary']}, {first['severity']} {when}"
 
 
 def _maintenance(series: "_Series", now: float) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from zcs_exporter.dashboards.kinds import Panel
-from zcs_exporter.dashboards.terms import DATASOURCE, Color, Json, link
+from zcs_exporter.dashboards.terms import DATASOURCE, RUNBOOKS, Color, Json, link
 
 SCHEMA_VERSION = 39
 """That of Grafana 11; newer releases migrate it when they load it."""
@@ -25,13 +26,6 @@ _DATASOURCE_CHOICE: Json = {
     "hide": 0,
     "multi": False,
     "includeAll": False,
-}
-_RUNBOOKS: Json = {
-    "name": "runbooks",
-    "label": "Runbooks",
-    "type": "constant",
-    "query": "https://example.com/zcs-exporter/docs/alerts.md",
-    "hide": 2,
 }
 
 
@@ -157,8 +151,18 @@ class Dashboard:
     refresh: str = "30s"
     tags: tuple[str, ...] = ("zcs-exporter",)
 
-    def json(self) -> Json:
-        """Return the dashboard as Grafana reads it."""
+    def json(self, runbooks: str | None = None) -> Json:
+        """Return the dashboard as Grafana reads it.
+
+        Args:
+            runbooks: Address of the page that has the alerts; None for no links to it, as it is not known.
+        """
+        place = {"name": "runbooks", "label": "Runbooks", "type": "constant", "query": runbooks, "hide": 2}
+        choices = [_DATASOURCE_CHOICE, *(choice.json() for choice in self.choices)]
+        found = self._json([*choices, *([] if runbooks is None else [place])])
+        return _without_runbooks(found) if runbooks is None else found
+
+    def _json(self, choices: Sequence[Json]) -> Json:
         return {
             "uid": self.uid,
             "title": self.title,
@@ -172,11 +176,24 @@ class Dashboard:
             "time": {"from": self.since, "to": "now"},
             "refresh": self.refresh,
             "fiscalYearStartMonth": 0,
-            "links": [link("Runbooks", "${runbooks}", "What each alarm means and what to do first")],
+            "links": [link("Runbooks", RUNBOOKS, "What each alarm means and what to do first")],
             "annotations": {"list": [mark.json() for mark in self.marks]},
-            "templating": {"list": [_DATASOURCE_CHOICE, *(choice.json() for choice in self.choices), _RUNBOOKS]},
+            "templating": {"list": list(choices)},
             "panels": list(_placed(self.rows)),
         }
+
+
+def _without_runbooks(found: Any) -> Any:
+    """Return a part of a dashboard without links to runbooks."""
+    if isinstance(found, dict):
+        return {name: _without_runbooks(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_without_runbooks(each) for each in found if not _leads_to_runbook(each)]
+    return found
+
+
+def _leads_to_runbook(found: Any) -> bool:
+    return isinstance(found, dict) and str(found.get("url", "")).startswith(RUNBOOKS)
 
 
 def _placed(rows: Sequence[Row]) -> Iterator[Json]:

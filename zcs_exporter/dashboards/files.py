@@ -24,8 +24,9 @@ providers:
 
 def dashboard_files(catalogue: Catalogue) -> Mapping[str, str]:
     """Return the content of every file by its path below ``grafana/``."""
-    dashboards = (host_dashboard(catalogue),)
-    return {
-        **{f"{each.uid.removeprefix('zcs-')}.json": json.dumps(each.json(), indent=2) + "\n" for each in dashboards},
-        "provisioning.yaml": _PROVISIONING,
-    }
+    return {"host.json": render_dashboard(catalogue), "provisioning.yaml": _PROVISIONING}
+
+
+def render_dashboard(catalogue: Catalogue, runbooks: str | None = None) -> str:
+    """Return the dashboard of one host, which links to the page ``runbooks`` if its address is known."""
+    return json.dumps(host_dashboard(catalogue).json(runbooks), indent=2) + "\n"

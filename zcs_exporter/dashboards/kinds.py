@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from zcs_exporter.alerting.policy import THRESHOLD
-from zcs_exporter.dashboards.terms import DATASOURCE, Color, Json, Limit, Look, Query, Unit, link, series
+from zcs_exporter.dashboards.terms import DATASOURCE, RUNBOOKS, Color, Json, Limit, Look, Query, Unit, link, series
 
 _REFS: Sequence[str] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LIMIT_LEGEND = "{{severity}} limit"
@@ -67,7 +67,7 @@ class Panel(ABC):
 
     def json(self, number: int, x: int, y: int, height: int) -> Json:
         """Return the panel as Grafana has it, at a place."""
-        links = [link(f"Runbook of {alert}", f"${{runbooks}}#{alert.lower()}") for alert in self.runbooks]
+        links = [link(f"Runbook of {alert}", f"{RUNBOOKS}#{alert.lower()}") for alert in self.runbooks]
         return {
             "id": number,
             "type": self.kind,
@@ -242,7 +242,7 @@ class Column:
         if self.bar:
             custom |= {"custom.cellOptions": {"type": "gauge", "mode": "basic"}, "min": 0, "max": 1}
         if self.runbook:
-            link = {"title": "Runbook", "url": "${runbooks}#${__value.text}", "targetBlank": True}
+            link = {"title": "Runbook", "url": f"{RUNBOOKS}#${{__value.text}}", "targetBlank": True}
             custom["links"] = [link]
         if self.empty is not None:
             custom["noValue"] = self.empty

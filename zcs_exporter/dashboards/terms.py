@@ -9,6 +9,9 @@ Json = dict[str, Any]
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
+RUNBOOKS = "${runbooks}"
+"""Variable with the address of the page that has the alerts; where it is not known, links to it are left out."""
+
 TARGET = ('job=~"$job"', 'cluster=~"$cluster"', 'instance=~"$host"')
 """Matchers of the series of the chosen host."""
 

@@ -10,6 +10,7 @@ from pymysql.connections import Connection as MysqlConnection
 
 from zcs_exporter.contract import Clock
 from zcs_exporter.hostio import MysqlLogin
+from zcs_exporter.mysql_client import PairCursor
 
 MAX_CONNECTIONS = 110
 _POOL_PAGES = 131_072
@@ -99,7 +100,7 @@ class Database:
         self._starts += 1
         self.running = True
 
-    def connect(self, login: MysqlLogin) -> MysqlConnection:
+    def connect(self, login: MysqlLogin) -> "MysqlConnection[PairCursor]":
         """Return a connection.
 
         Raises:
@@ -108,7 +109,7 @@ class Database:
         if not self.running:
             message = f"Can't connect to MySQL server through socket '{login.socket}' ([Errno 111] Connection refused)"
             raise pymysql.err.OperationalError(_REFUSED, message)
-        return cast("MysqlConnection", Connection(self, self._starts))
+        return cast("MysqlConnection[PairCursor]", Connection(self, self._starts))
 
     def alive(self, start: int) -> bool:
         """Whether the server that a connection was made to still runs."""
@@ -168,6 +169,7 @@ class Cursor:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rows: tuple[tuple[str, str], ...] = ()
+        self._sent = ""
 
     def __enter__(self) -> Self:
         return self
@@ -178,6 +180,14 @@ class Cursor:
     def execute(self, statement: str) -> None:
         """Run a statement."""
         self._rows = self._connection.query(statement)
+
+    def send(self, statement: str) -> None:
+        """Begin to run a statement."""
+        self._sent = statement
+
+    def receive(self) -> None:
+        """Take the answer to what was sent."""
+        self.execute(self._sent)
 
     def fetchall(self) -> tuple[tuple[str, str], ...]:
         """Return all rows of the last statement."""

@@ -7,6 +7,7 @@ from pymysql.connections import Connection as MysqlConnection
 
 from zcs_exporter.demo.database import Database
 from zcs_exporter.hostio import FilesystemUsage, Host, MysqlLogin
+from zcs_exporter.mysql_client import PairCursor
 
 _BLOCK = 4096
 
@@ -57,6 +58,6 @@ class DemoHost(Host):
         """Return the usage of a made-up volume."""
         return self._volumes[mountpoint].usage()
 
-    def connect_mysql(self, login: MysqlLogin) -> MysqlConnection:
+    def connect_mysql(self, login: MysqlLogin) -> "MysqlConnection[PairCursor]":
         """Connect to the made-up database server."""
         return self._database.connect(login)

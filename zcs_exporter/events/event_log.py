@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from zcs_exporter.config import EventsConfig, PrivacyConfig
-from zcs_exporter.contract import Clock, CollectError, Kind, Metric, Record, Sample
+from zcs_exporter.contract import Clock, CollectError, Kind, Metric, Record, Recording, Sample
 from zcs_exporter.events.entry import News, is_event, kind_of
 from zcs_exporter.events.file import EventFile
 from zcs_exporter.events.journal import SOCKET, Journal
@@ -78,6 +78,12 @@ class EventLog:
             else self._outlets[name]
             for name, make in makers.items()
         }
+
+    def begin(self, collectors: Iterable[object]) -> None:
+        """Count from 0 what these may tell, so that the first of a kind is an increase."""
+        for each in collectors:
+            if isinstance(each, Recording):
+                self._kinds = dict.fromkeys(each.record_kinds, 0) | self._kinds
 
     def record(self, news: Sequence[News]) -> None:
         """Take what happened, in order; never waits."""

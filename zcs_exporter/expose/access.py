@@ -13,14 +13,15 @@ import ipaddress
 import secrets
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import ConfigError, WebConfig
 from zcs_exporter.contract import Clock
-from zcs_exporter.expose.server_side import web
+from zcs_exporter.expose.server.message import Request
 from zcs_exporter.expose.web_config import WebSettings
 
 COOKIE_LIFE = 7 * 86400
@@ -31,6 +32,9 @@ _FORWARDING_PREFIX = "x-forwarded-"
 
 _KEPT_PASSWORDS = 64
 _WAITING_CHECKS = 8
+
+Check = Callable[[], Coroutine[Any, Any, bool]]
+"""Finds something out, which takes time; raises Refusal where that cannot be done now."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -94,15 +98,14 @@ class Passwords:
         self._waiting = 0
         self._check = BlockingCall("checking a password")
 
-    async def right(self, user: str, password: str) -> bool:
-        """Whether the user exists and has this password.
-
-        Raises:
-            Refusal: Too many checks wait already.
-        """
+    def right(self, user: str, password: str) -> bool | Check:
+        """Return that the user exists and has this password, or what finds out whether it is so."""
         proof = hmac.digest(self._key, f"{user}\0{password}".encode(), hashlib.sha256)
         if proof in self._right:
             return True
+        return partial(self._find_out, user, password, proof)
+
+    async def _find_out(self, user: str, password: str, proof: bytes) -> bool:
         if self._waiting >= _WAITING_CHECKS:
             raise Refusal(503, "Too many passwords wait to be checked; try again in a few seconds.")
         self._waiting += 1
@@ -163,10 +166,9 @@ class Access:
         """The way to log in, for ``WWW-Authenticate``."""
         return f'{"Basic" if self.has_users else "Bearer"} realm="zcs-exporter"'
 
-    def peer(self, transport: asyncio.BaseTransport | None) -> Peer:
+    def peer(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who is at the other end."""
-        name = None if transport is None else transport.get_extra_info("peername")
-        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        name, tls = transport.get_extra_info("peername"), transport.get_extra_info("ssl_object")
         address = _parse_address(name[0]) if name else None
         # A certificate that was verified under an earlier configuration proves nothing under this one.
         context = self._settings.tls
@@ -182,7 +184,7 @@ class Access:
         here = loopback or (address is not None and address == self._own_end(transport))
         return Peer(address, here, private=tls is not None or loopback, certificate=verified)
 
-    def admit(self, request: web.BaseRequest, peer: Peer, hostname: str, *, must_log_in: bool) -> None:
+    def admit(self, request: Request, peer: Peer, hostname: str, *, must_log_in: bool) -> None:
         """Let a request pass that comes from where it may, and was meant for this host.
 
         Whoever asks from this very host for what needs a login may come as far as that, in any network: the commands
@@ -194,48 +196,44 @@ class Access:
         allowed = not self._allow or (peer.address is not None and any(peer.address in each for each in self._allow))
         if not allowed and not (must_log_in and peer.here):
             raise Refusal(403, "This address is not in one of the networks under web.allow.")
-        for name in map(str.lower, request.headers):
+        for name in request.headers:
             if name in _FORWARDING or name.startswith(_FORWARDING_PREFIX):
                 raise Refusal(400, f"Requests through a proxy are not answered (header {name}); connect directly.")
-        hosts: Sequence[str] = request.headers.getall("Host", [])
-        if len(hosts) != 1 or not hosts[0]:
+        host = request.headers.get("host", "")
+        if not host or "," in host:  # several are joined by commas, and there are none in names
             raise Refusal(400, "The request needs one Host header.")
-        if not self._is_ours(hosts[0], request.transport, hostname):
+        if not self._is_ours(host, self._own_end(request.transport), hostname):
             raise Refusal(
                 421,
                 "This server does not answer under that name; use localhost, the address it listens on, "
                 "or the host's own name.",
             )
 
-    def _is_ours(self, host: str, transport: asyncio.BaseTransport | None, hostname: str) -> bool:
+    def _is_ours(self, host: str, own_end: IpAddress | None, hostname: str) -> bool:
         name = _host_of(host)
         address = _parse_address(name)
         if address is None:
             full = hostname.lower().rstrip(".")
             return name.rstrip(".") in self._own_names | {full, full.partition(".")[0]} - {""}
-        return address.is_loopback or address in (self._listen, self._own_end(transport))
+        return address.is_loopback or address in (self._listen, own_end)
 
-    def _own_end(self, transport: asyncio.BaseTransport | None) -> IpAddress | None:
-        name = transport.get_extra_info("sockname") if transport is not None else None
+    def _own_end(self, transport: asyncio.BaseTransport) -> IpAddress | None:
+        name = transport.get_extra_info("sockname")
         return _parse_address(name[0]) if name else None
 
-    async def logged_in(self, request: web.BaseRequest, peer: Peer) -> bool:
-        """Whether the request comes from somebody who may see everything.
-
-        Raises:
-            Refusal: That cannot be found out now.
-        """
+    def logged_in(self, request: Request, peer: Peer) -> bool | Check:
+        """Return whether the request comes from somebody who may see everything, or what finds it out."""
         if peer.certificate:
             return True
-        cookie = request.cookies.get(self.cookie)
+        cookie = request.cookie(self.cookie)
         if cookie is not None and self._is_our_cookie(cookie):
             return True
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.is_token(given.strip())
         if scheme.lower() == "basic" and self._settings.users:
             user, password = _basic(given.strip())
-            return await self._passwords.right(user, password)
+            return self._passwords.right(user, password)
         return False
 
     def is_token(self, given: str) -> bool:
@@ -256,12 +254,12 @@ class Access:
         return f"{until}.{seal.hex()}"
 
 
-def is_cross_site(request: web.BaseRequest) -> bool:
+def is_cross_site(request: Request) -> bool:
     """Whether a browser sends the request for another site's page, with or without its user's wish."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2].lower() != request.headers.get("Host", "").lower():
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
         return True
-    return request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+    return request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
 
 
 def _basic(encoded: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from zcs_exporter import __version__
-from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.alarm import Alarm, Pending
 from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.alerting.wording import format_value
 from zcs_exporter.contract import CollectError, EvidenceKind, Sample
@@ -23,17 +23,29 @@ CONTENT_TYPE = "application/json; charset=utf-8"
 
 
 def alerts_json(
-    host: str, at: float, alarms: Sequence[tuple[AlertRule, Alarm]], visible: AbstractSet[EvidenceKind], *, now: float
+    host: str,
+    at: float,
+    alarms: Sequence[tuple[AlertRule, Alarm]],
+    pending: Sequence[Pending],
+    visible: AbstractSet[EvidenceKind],
+    *,
+    now: float,
 ) -> bytes:
-    """Return the alarms that stand, worst first.
+    """Return the alarms that stand, worst first, and what becomes one if it goes on, the next one first.
 
     ``now`` is when it was asked for by the daemon's clock, ``at`` when the snapshot was made that they come from.
 
     ``{"host", "at", "now", "alerts": [{"alert", "id", "family", "labels", "alarm_id", "severity", "urgency", "since",
     "count", "value", "value_text", "threshold", "threshold_text", "unit", "summary", "meaning", "action",
-    "evidence": [{"kind", "value", "count"}], "evidence_hidden"}]}``
+    "evidence": [{"kind", "value", "count"}], "evidence_hidden"}], "pending": [{"alert", "id", "family", "labels",
+    "severity", "urgency", "seconds", "summary"}]}``
+
+    Of what is pending, ``severity`` is that of the alarm to come, and ``seconds`` how long its condition must still
+    hold.
     """
-    return _encode({"host": host, "at": at, "now": now, "alerts": [_alarm(*pair, host, visible) for pair in alarms]})
+    answer = {"host": host, "at": at, "now": now}
+    standing = [_alarm(*pair, host, visible) for pair in alarms]
+    return _encode(answer | {"alerts": standing, "pending": [_pending(each, host) for each in pending]})
 
 
 def snapshot_json(
@@ -93,6 +105,20 @@ def _alarm(rule: AlertRule, alarm: Alarm, host: str, visible: AbstractSet[Eviden
         "meaning": rule.meaning,
         "action": rule.action,
         **plain_evidence(alarm.evidence, visible),
+    }
+
+
+def _pending(pending: Pending, host: str) -> dict[str, Any]:
+    rule, alarm = pending.rule, pending.alarm
+    return {
+        "alert": rule.name,
+        "id": rule.id,
+        "family": rule.family,
+        "labels": dict(alarm.labels),
+        "severity": pending.severity.name.lower(),
+        "urgency": rule.urgency_of(pending.severity),
+        "seconds": round(pending.wait),
+        "summary": alarm_text(rule, alarm, host),
     }
 
 

@@ -6,9 +6,7 @@ events are missing an ``event: gap`` says how many. A comment every 15 seconds k
 """
 
 import asyncio
-import contextlib
 import json
-import logging
 import re
 import socket
 from collections.abc import Callable
@@ -18,10 +16,8 @@ from zcs_exporter.contract import EvidenceKind
 from zcs_exporter.events.entry import Entry
 from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.access import Refusal
-from zcs_exporter.expose.connections import READ_PATIENCE
-from zcs_exporter.expose.server_side import web
-
-log = logging.getLogger(__name__)
+from zcs_exporter.expose.server.connections import READ_PATIENCE
+from zcs_exporter.expose.server.message import Request, Sink, Stream
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
@@ -59,20 +55,21 @@ class Wish:
         )
 
 
-def read_wish(request: web.BaseRequest, ring: Ring) -> Wish:
+def read_wish(request: Request, ring: Ring) -> Wish:
     """Return what a request asks for.
 
     Raises:
         Refusal: It cannot be understood.
     """
-    kinds, severities = request.query.getall("kind", []), request.query.getall("severity", [])
+    query = request.query()
+    kinds, severities = query.get("kind", []), query.get("severity", [])
     if strange := set(severities).difference(_SEVERITIES):
         raise Refusal(400, f"No such severity: {min(strange)!a}\nThere are: {', '.join(_SEVERITIES)}")
     if strange := {kind for kind in kinds if not _KIND.fullmatch(kind)}:
         raise Refusal(400, f"{min(strange)!a} is no kind of event; write it like login_failed")
-    if strange := request.query.keys() - {"kind", "severity"}:
+    if strange := query.keys() - {"kind", "severity"}:
         raise Refusal(400, f"There is no {min(strange)!a} to choose by, only kind and severity.")
-    given = request.headers.get("Last-Event-ID", "")
+    given = request.headers.get("last-event-id", "")
     if given and not (given.isascii() and given.isdecimal() and len(given) < 20):
         raise Refusal(400, "Last-Event-ID is not a number that this server gave.")
     return Wish(int(given) if given else None, frozenset(kinds), frozenset(severities))
@@ -85,7 +82,7 @@ class EventStreams:
         self._open: set[EventStream] = set()
 
     def open(self, ring: Ring, wish: Wish, visible: frozenset[EvidenceKind]) -> "EventStream":
-        """Return a response for ``pour``.
+        """Return the response.
 
         Raises:
             Refusal: There are too many.
@@ -102,7 +99,7 @@ class EventStreams:
             stream.end()
 
 
-class EventStream(web.StreamResponse):
+class EventStream(Stream):
     """A response that goes on until its client leaves, does not read, or is told to end."""
 
     def __init__(
@@ -112,9 +109,8 @@ class EventStream(web.StreamResponse):
         visible: frozenset[EvidenceKind],
         forget: Callable[["EventStream"], None],
     ) -> None:
-        """Begin; ``forget`` is called at the end."""
+        """Begin; ``forget`` is called when it has ended."""
         super().__init__(headers={"Content-Type": CONTENT_TYPE})
-        self.force_close()
         self._ring = ring
         self._wish = wish
         self._visible = visible
@@ -133,38 +129,34 @@ class EventStream(web.StreamResponse):
             self._until = self._ring.newest
         self._news.set()
 
-    async def pour(self, request: web.BaseRequest) -> None:
-        """Send events until the end."""
-        transport = request.transport
-        try:
-            with contextlib.suppress(ConnectionError), self._ring.waking(self._news):
-                _notice_a_dead_client(transport)
-                await self.prepare(request)
-                await self._send(b": events follow\n\n")
-                if self._uncertain:
-                    await self._send(_gap(None))
-                await self._follow()
-                async with asyncio.timeout(READ_PATIENCE):
-                    await self.write_eof()
-        except TimeoutError:
-            _abort(transport)
-        except Exception:
-            log.exception("web: bug while streaming events")
-            _abort(transport)
-        finally:
-            self._forget(self)
+    async def pour(self, sink: Sink) -> None:
+        """Send events until the end.
 
-    async def _follow(self) -> None:
+        Raises:
+            TimeoutError: The client does not read.
+        """
+        _notice_a_dead_client(sink.transport)
+        with self._ring.waking(self._news):
+            await self._send(sink, b": events follow\n\n")
+            if self._uncertain:
+                await self._send(sink, _gap(None))
+            await self._follow(sink)
+
+    def ended(self) -> None:
+        """Make room for another."""
+        self._forget(self)
+
+    async def _follow(self, sink: Sink) -> None:
         while True:
             self._news.clear()
             goal = self._ring.newest if self._until is None else self._until
             if self._at < goal:
-                await self._send(self._next())
+                await self._send(sink, self._next())
                 await asyncio.sleep(0)
             elif self._until is not None:
                 return
             else:
-                await self._rest()
+                await self._rest(sink)
 
     def _next(self) -> bytes:
         """Return some events, perhaps none of those that the client wants, and go on behind them."""
@@ -180,16 +172,16 @@ class EventStream(web.StreamResponse):
                 frames.append(b"id: %d\ndata: %s\n\n" % (entry.number, entry.line(self._visible)))
         return b"".join(frames)
 
-    async def _rest(self) -> None:
+    async def _rest(self, sink: Sink) -> None:
         """Wait for more; what happens meanwhile may be nothing that this client wants."""
         quiet = asyncio.get_running_loop().time() - self._sent_at
         try:
             async with asyncio.timeout(max(0.0, PING - quiet)):
                 await self._news.wait()
         except TimeoutError:
-            await self._send(b": still here\n\n")
+            await self._send(sink, b": still here\n\n")
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, sink: Sink, data: bytes) -> None:
         """Write, and wait while the client has not read what came before.
 
         Raises:
@@ -197,7 +189,7 @@ class EventStream(web.StreamResponse):
         """
         if data:
             async with asyncio.timeout(READ_PATIENCE):
-                await self.write(data)
+                await sink.send(data)
             self._sent_at = asyncio.get_running_loop().time()
 
 
@@ -205,13 +197,8 @@ def _gap(missed: int | None) -> bytes:
     return b"event: gap\ndata: %s\n\n" % json.dumps({"missed": missed}).encode()
 
 
-def _abort(transport: asyncio.Transport | None) -> None:
-    if transport is not None:
-        transport.abort()
-
-
-def _notice_a_dead_client(transport: asyncio.Transport | None) -> None:
+def _notice_a_dead_client(transport: asyncio.Transport) -> None:
     """Have the kernel end the connection when nobody confirms what is sent, as after a cut cable."""
-    sock = None if transport is None else transport.get_extra_info("socket")
+    sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(READ_PATIENCE * 1000))

@@ -4,36 +4,31 @@ Handlers only render what the daemon knows; nothing that is asked here starts wo
 """
 
 import asyncio
-import contextlib
 import gzip
-import ipaddress
 import logging
-import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
+from functools import lru_cache, partial
+from typing import Any
 
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.config import ConfigError, PrivacyConfig, WebConfig
 from zcs_exporter.contract import Clock, CollectError, EvidenceKind
 from zcs_exporter.expose import api
-from zcs_exporter.expose.access import COOKIE_LIFE, Access, Refusal, check_exposure, is_cross_site
-from zcs_exporter.expose.connections import IDLE_PATIENCE, Connections
+from zcs_exporter.expose.access import COOKIE_LIFE, Access, Check, Refusal, check_exposure, is_cross_site
 from zcs_exporter.expose.event_stream import CONTENT_TYPE as EVENT_STREAM
-from zcs_exporter.expose.event_stream import EventStream, EventStreams, read_wish
-from zcs_exporter.expose.latest_events import LOOKED_AT
+from zcs_exporter.expose.event_stream import EventStreams, read_wish
 from zcs_exporter.expose.prometheus import GZIP_LEVEL, Exposition, negotiate
-from zcs_exporter.expose.server_side import Handler, Middleware, web
-from zcs_exporter.expose.status_page import (
-    Scene,
-    content_security_policy,
-    render_login,
-    render_page,
-    waiting_for,
-)
+from zcs_exporter.expose.server.connections import Connections
+from zcs_exporter.expose.server.door import Door
+from zcs_exporter.expose.server.message import Request, Response, text
+from zcs_exporter.expose.server.protocol import HttpProtocol
+from zcs_exporter.expose.server.routes import Answer, Later, Routes
 from zcs_exporter.expose.trend import Trends
 from zcs_exporter.expose.view import View
 from zcs_exporter.expose.web_config import WebSettings, load_web_settings
 from zcs_exporter.privacy import visible_kinds
-from zcs_exporter.snapshot import Snapshot
+from zcs_exporter.snapshot import Snapshot, waiting_for
 
 log = logging.getLogger(__name__)
 
@@ -47,24 +42,19 @@ RELOAD_PATIENCE = 60.0
 STOP_PATIENCE = 0.25
 """Seconds that requests under way get when the server stops."""
 
-HANDSHAKE_PATIENCE = 10.0
-
 _OPEN = frozenset({"/metrics", "/-/healthy", "/-/ready"})
-_TEXT = "text/plain; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
+_COOKIE_RULES = "Path=/; HttpOnly; SameSite=Strict"
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+    "Server": "zcs-exporter",
 }
+_DAYS, _MONTHS = "MonTueWedThuFriSatSun", "JanFebMarAprMayJunJulAugSepOctNovDec"
 _SYSTEM = Clock()
-
-# aiohttp's own log of broken requests quotes them, and one may hold the token. Not one of getLogger's: outside the
-# tree nothing can make it speak.
-_SILENT = logging.Logger("silent")
-_SILENT.addHandler(logging.NullHandler())
 
 
 class WebServer:
@@ -90,14 +80,25 @@ class WebServer:
         self._trends = Trends()
         self._kept: dict[str, tuple[Snapshot, tuple[object, ...], bytes]] = {}
         self._read = BlockingCall("reading the web configuration")
-        self._requests = 0
+        self._waiting = 0  # requests whose answer takes time
         self._streams = EventStreams()
-        self._socket: socket.socket | None = None
-        self._listener: asyncio.Server | None = None
-        self._runner: web.AppRunner | None = None
-        self._connections: Connections | None = None
+        self._connections = Connections()
+        self._door: Door | None = None
         self._watch: tuple[asyncio.Task[None], ...] = ()
         self._reload: asyncio.Task[list[str]] | None = None
+        self._routes = Routes(
+            {
+                "GET /metrics": self._metrics,
+                "GET /-/healthy": self._healthy,
+                "GET /-/ready": self._ready,
+                "POST /-/reload": self._reload_now,
+                "GET /api/v1/alerts": self._alerts,
+                "GET /api/v1/snapshot": self._snapshot,
+                "GET /api/v1/events": self._events,
+                "GET /login": self._login,
+                "GET /": self._page,
+            }
+        )
 
     async def start(self) -> None:
         """Listen.
@@ -106,41 +107,24 @@ class WebServer:
             ConfigError: The web configuration cannot be used, the address is taken, or it would be open to all.
         """
         self._take(await self._load())
-        self._socket = _bind(self._config)
-        self.port = self._socket.getsockname()[1]
-        app = web.Application(client_max_size=16 * 1024, middlewares=[self._middleware()])
-        app.add_routes(
-            [
-                web.get("/metrics", self._metrics),
-                web.get("/-/healthy", self._healthy),
-                web.get("/-/ready", self._ready),
-                web.post("/-/reload", self._reload_now),
-                web.get("/api/v1/alerts", self._alerts),
-                web.get("/api/v1/snapshot", self._snapshot),
-                web.get("/api/v1/events", self._events),
-                web.get("/login", self._login),
-                web.get("/", self._page),
-            ]
-        )
-        app.on_response_prepare.append(self._add_headers)
-        app.on_shutdown.append(self._end_streams)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_SILENT,
-            keepalive_timeout=IDLE_PATIENCE,
-            lingering_time=1.0,
-            auto_decompress=False,
-            shutdown_timeout=STOP_PATIENCE,
-        )
-        await self._runner.setup()
-        assert self._runner.server is not None  # noqa: S101 - set up above
-        self._connections = Connections(self._runner.server)
+        config = self._config
+        try:
+            self._door = Door(
+                config.host,
+                config.port,
+                lambda: HttpProtocol(self, self._connections),
+                # As it is now: connections already made go on as they are.
+                lambda: self._settings.tls,
+            )
+        except OSError as exc:
+            remedy = "free it or choose another (ss -ltnp shows who listens)"
+            raise ConfigError([f"web.listen: {config.listen}: {exc.strerror}; {remedy}"]) from exc
+        self.port = self._door.port
         self._watch = (
             asyncio.create_task(self._connections.watch(), name="web connections"),
             asyncio.create_task(self._trends.watch(self._view.snapshot, self._view.ready), name="web trends"),
         )
-        await self._listen()
+        self._door.open()
 
     async def reload(self, privacy: PrivacyConfig) -> list[str]:
         """Read the web configuration file and its certificates again.
@@ -157,22 +141,16 @@ class WebServer:
         self._privacy = privacy
         self._kept.clear()
         self._take(settings)
-        await self._listen()
         return []
 
     async def stop(self) -> None:
         """Close the listening socket and every connection; requests under way get a moment."""
         for task in self._watch:
             task.cancel()
-        if self._listener is not None:
-            self._listener.close()
-        if self._runner is not None and self._connections is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(3 * STOP_PATIENCE):
-                    await self._runner.cleanup()
-            self._connections.abort_all()
-        if self._socket is not None:
-            self._socket.close()
+        if self._door is not None:
+            self._door.close()
+        self._streams.end()
+        await self._connections.finish(STOP_PATIENCE)
 
     async def _load(self) -> WebSettings:
         try:
@@ -186,94 +164,77 @@ class WebServer:
         self._settings = settings
         self._access = Access(self._config, settings, self._token, self._clock)
 
-    async def _listen(self) -> None:
-        """Accept connections under the present TLS settings; those already made go on as they are."""
-        assert self._socket is not None  # noqa: S101 - bound by start
-        assert self._connections is not None  # noqa: S101 - made by start
-        former, tls = self._listener, self._settings.tls
-        # A copy of the socket, so that it goes on to listen while one listener takes over from the other.
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._connections.protocol,
-            sock=self._socket.dup(),
-            ssl=tls,
-            ssl_handshake_timeout=HANDSHAKE_PATIENCE if tls else None,
-            ssl_shutdown_timeout=1.0 if tls else None,
-        )
-        if former is not None:
-            former.close()
-
-    def _middleware(self) -> Middleware:
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            connections, connection = self._connections, request.protocol
-            assert connections is not None  # noqa: S101 - made by start
-            connections.begin(connection)
-            try:
-                response = await self._answer(request, handler)
-                if isinstance(response, EventStream):
-                    await response.pour(request)
-            finally:
-                connections.end(connection, asyncio.get_running_loop().time())
-            tls = request.transport.get_extra_info("ssl_object") if request.transport else None
-            if getattr(tls, "context", None) is not self._settings.tls:
-                response.force_close()  # made before a reload; the next one is to be made under the new rules
-            return response
-
-        return guard
-
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        peer = self._access.peer(request.transport)
+    def answer(self, request: Request) -> Response | Coroutine[Any, Any, Response]:
+        """Return the response, at once unless a password has to be checked or a configuration to be read."""
         try:
-            must_log_in = request.path not in _OPEN or self._access.has_users
-            self._access.admit(request, peer, self._view.hostname, must_log_in=must_log_in)
-            if self._requests >= MOST_REQUESTS:
-                raise Refusal(503, "Too many requests are under way; try again in a few seconds.")
-            self._requests += 1
-            try:
-                async with asyncio.timeout(RELOAD_PATIENCE if request.path == "/-/reload" else PATIENCE):
-                    if must_log_in and request.path != "/login" and not await self._access.logged_in(request, peer):
-                        return self._ask_to_log_in(request)
-                    return await handler(request)
-            finally:
-                self._requests -= 1
-        except Refusal as exc:
-            response = _text(str(exc), exc.status)
+            answer = self._answer(request)
+        except Exception as exc:  # noqa: BLE001 - logged there
+            answer = self._refuse(request, exc)
+        return self._finish(request, answer) if isinstance(answer, Response) else self._answer_in_time(request, answer)
+
+    def _answer(self, request: Request) -> Answer:
+        peer = self._access.peer(request.transport)
+        must_log_in = request.path not in _OPEN or self._access.has_users
+        self._access.admit(request, peer, self._view.hostname, must_log_in=must_log_in)
+        if self._waiting >= MOST_REQUESTS:
+            raise Refusal(503, "Too many requests are under way; try again in a few seconds.")
+        if not must_log_in or request.path == "/login":
+            return self._routes.answer(request)
+        logged_in = self._access.logged_in(request, peer)
+        if isinstance(logged_in, bool):
+            return self._routes.answer(request) if logged_in else self._ask_to_log_in(request)
+        return partial(self._answer_after_check, request, logged_in)
+
+    async def _answer_after_check(self, request: Request, check: Check) -> Response:
+        answer = self._routes.answer(request) if await check() else self._ask_to_log_in(request)
+        return answer if isinstance(answer, Response) else await answer()
+
+    async def _answer_in_time(self, request: Request, later: Later) -> Response:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(RELOAD_PATIENCE if request.path == "/-/reload" else PATIENCE):
+                response = await later()
+        except Exception as exc:  # noqa: BLE001 - logged there
+            response = self._refuse(request, exc)
+        finally:
+            self._waiting -= 1
+        return self._finish(request, response)
+
+    def _finish(self, request: Request, response: Response) -> Response:
+        tls = request.transport.get_extra_info("ssl_object")
+        if getattr(tls, "context", None) is not self._settings.tls:
+            response.close = True  # made before a reload; the next one is to be made under the new rules
+        return response
+
+    def _refuse(self, request: Request, exc: Exception) -> Response:
+        if isinstance(exc, Refusal):
+            response = text(str(exc), exc.status)
             if exc.status == 503:
                 response.headers["Retry-After"] = "5"
             return response
-        except web.HTTPException as exc:
-            response = _text(f"{exc.status} {exc.reason}", exc.status)
-            if "Allow" in exc.headers:
-                response.headers["Allow"] = exc.headers["Allow"]
-            return response
-        except TimeoutError:
-            return _text("No answer in time.", 503)
-        except Exception:
-            # The path alone: a query may hold the token.
-            log.exception("web: bug while answering %s %s", request.method, request.path)
-            return _text("500 Internal Server Error; the daemon's log says more.", 500)
+        if isinstance(exc, TimeoutError):
+            return text("No answer in time.", 503)
+        # The path alone: a query may hold the token.
+        log.error("web: bug while answering %s %s", request.method, request.path, exc_info=exc)
+        return text("500 Internal Server Error; the daemon's log says more.", 500)
 
-    def _ask_to_log_in(self, request: web.Request) -> web.Response:
+    def _ask_to_log_in(self, request: Request) -> Response:
         if request.path == "/":
             response = self._login_page(401)
         else:
-            response = _text(
-                "Log in with a user of the web configuration file, a client certificate or the token.", 401
-            )
+            response = text("Log in with a user of the web configuration file, a client certificate or the token.", 401)
         response.headers["WWW-Authenticate"] = self._access.challenge
         return response
 
-    async def _add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers.update(self._settings.headers)
-        response.headers["Server"] = "zcs-exporter"
+    def headers(self, response: Response) -> dict[str, str]:
+        """Return the headers of a response with those that every one has; the administrator's win."""
+        return {**_HEADERS, "Date": _http_date(int(self._clock.wall())), **response.headers, **self._settings.headers}
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    def _metrics(self, request: Request) -> Response:
         snapshot = self._view.snapshot()
-        form = negotiate(request.headers.get("Accept", ""))
-        compressed = _accepts_gzip(request.headers.get("Accept-Encoding", ""))
-        chosen = _choose(request, list(snapshot.readings))
+        form = negotiate(request.headers.get("accept", ""))
+        compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
+        chosen = _choose(request, list(snapshot.readings)) if request.query_string else None
         if chosen is None:
             body = self._exposition.page(snapshot, form, compressed=compressed)
         else:
@@ -283,31 +244,34 @@ class WebServer:
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
         if compressed:
             headers["Content-Encoding"] = "gzip"
-        return web.Response(body=body, headers=headers)
+        return Response(body, headers=headers)
 
-    async def _healthy(self, _request: web.Request) -> web.Response:
-        return _text("healthy")
+    def _healthy(self, _request: Request) -> Response:
+        return text("healthy")
 
-    async def _ready(self, _request: web.Request) -> web.Response:
+    def _ready(self, _request: Request) -> Response:
         if self._view.ready():
-            return _text("ready")
+            return text("ready")
         waiting = waiting_for(self._view.snapshot())
-        return _text(f"waiting for: {', '.join(waiting) or 'the logs'}", 503)
+        return text(f"waiting for: {', '.join(waiting) or 'the logs'}", 503)
 
-    async def _reload_now(self, request: web.Request) -> web.Response:
+    def _reload_now(self, request: Request) -> Later:
         if is_cross_site(request):
             raise Refusal(403, "A page of another site may not ask for this.")
+        return self._reloaded
+
+    async def _reloaded(self) -> Response:
         # A client that goes away must not leave half a configuration behind.
         self._reload = asyncio.create_task(self._view.reload(), name="reload")
         faults = await asyncio.shield(self._reload)
-        return _text("\n".join(faults), 500) if faults else _text("reloaded")
+        return text("\n".join(faults), 500) if faults else text("reloaded")
 
-    async def _alerts(self, request: web.Request) -> web.Response:
+    def _alerts(self, request: Request) -> Response:
         view, visible, now = self._view, self._visible(request), self._clock.wall()
-        body = api.alerts_json(view.hostname, view.snapshot().at, view.alarms(), visible, now=now)
-        return web.Response(body=body, headers={"Content-Type": api.CONTENT_TYPE})
+        body = api.alerts_json(view.hostname, view.snapshot().at, view.alarms(), view.pending(), visible, now=now)
+        return Response(body, headers={"Content-Type": api.CONTENT_TYPE})
 
-    async def _snapshot(self, request: web.Request) -> web.Response:
+    def _snapshot(self, request: Request) -> Response:
         view, snapshot, visible = self._view, self._view.snapshot(), self._visible(request)
         body = self._keep(
             "snapshot",
@@ -315,60 +279,55 @@ class WebServer:
             (visible, view.ready()),
             lambda: api.snapshot_json(view.hostname, snapshot, view.log_problems(), visible, ready=view.ready()),
         )
-        return web.Response(body=body, headers={"Content-Type": api.CONTENT_TYPE})
+        return Response(body, headers={"Content-Type": api.CONTENT_TYPE})
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
+    def _events(self, request: Request) -> Response:
         if is_cross_site(request):
             raise Refusal(403, "A page of another site may not ask for this.")
         ring = self._view.events()
         wish = read_wish(request, ring)
         if request.method == "HEAD":
-            return web.Response(headers={"Content-Type": EVENT_STREAM})
-        # It is poured by the guard, where neither the time for an answer nor the number of requests limits it.
+            return Response(headers={"Content-Type": EVENT_STREAM})
         return self._streams.open(ring, wish, self._visible(request))
 
-    async def _end_streams(self, _app: web.Application) -> None:
-        self._streams.end()
-
-    async def _login(self, request: web.Request) -> web.StreamResponse:
-        given = request.query.get("token")
+    def _login(self, request: Request) -> Response:
+        given = request.query().get("token")
         if given is None:
             return self._login_page(200)
-        if not self._access.is_token(given):
+        if not self._access.is_token(given[0]):
             return self._login_page(401, wrong=True)
-        response = web.Response(status=303, headers={"Location": "/"})
-        response.set_cookie(
-            self._access.cookie,
-            self._access.make_cookie(),
-            max_age=COOKIE_LIFE,
-            path="/",
-            httponly=True,
-            samesite="Strict",
-            secure=self._settings.tls is not None,
-        )
-        return response
+        cookie = f"{self._access.cookie}={self._access.make_cookie()}; Max-Age={COOKIE_LIFE}; {_COOKIE_RULES}"
+        if self._settings.tls is not None:
+            cookie += "; Secure"
+        return Response(status=303, headers={"Location": "/", "Set-Cookie": cookie})
 
-    def _login_page(self, status: int, *, wrong: bool = False) -> web.Response:
-        return _html(render_login(self._view.hostname, wrong=wrong), status)
+    def _login_page(self, status: int, *, wrong: bool = False) -> Response:
+        from zcs_exporter.expose import status_page
 
-    async def _page(self, request: web.Request) -> web.Response:
+        return _html(status_page.render_login(self._view.hostname, wrong=wrong), status)
+
+    def _page(self, request: Request) -> Response:
+        # Loaded with the first look at it: most daemons are only scraped, and it takes 2 MB.
+        from zcs_exporter.expose import status_page
+
         view, snapshot, visible = self._view, self._view.snapshot(), self._visible(request)
         ring = view.events()
         now = self._clock.wall()
-        refresh = request.query.get("refresh") != "off"
+        refresh = request.query().get("refresh", [""])[0] != "off"
 
         def render() -> bytes:
-            return render_page(
-                Scene(
+            return status_page.render_page(
+                status_page.Scene(
                     host=view.hostname,
                     now=now,
                     snapshot=snapshot,
                     alarms=view.alarms(),
+                    pending=view.pending(),
                     logs=view.log_problems(),
                     recent=view.recent(),
                     ready=view.ready(),
                     visible=visible,
-                    events=ring.after(ring.newest - LOOKED_AT, LOOKED_AT),
+                    events=status_page.looked_at(ring),
                     trends=self._trends.of(snapshot),
                     refresh=refresh,
                 )
@@ -385,31 +344,18 @@ class WebServer:
             kept = self._kept[kind] = (snapshot, circumstances, render())
         return kept[2]
 
-    def _visible(self, request: web.Request) -> frozenset[EvidenceKind]:
+    def _visible(self, request: Request) -> frozenset[EvidenceKind]:
         return visible_kinds(self._privacy, encrypted=self._access.peer(request.transport).private)
 
 
-def _bind(config: WebConfig) -> socket.socket:
-    family = socket.AF_INET6 if ipaddress.ip_address(config.host).version == 6 else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((config.host, config.port))
-    except OSError as exc:
-        listening.close()
-        fault = f"web.listen: {config.listen}: {exc.strerror}; free it or choose another (ss -ltnp shows who listens)"
-        raise ConfigError([fault]) from exc
-    listening.setblocking(False)
-    return listening
-
-
-def _choose(request: web.Request, known: list[str]) -> list[str] | None:
+def _choose(request: Request, known: list[str]) -> list[str] | None:
     """Return the collectors that a scraper asks for; None for all.
 
     Raises:
         Refusal: It names one that there is not, or both what to take and what to leave.
     """
-    wanted, unwanted = request.query.getall("collect[]", []), request.query.getall("exclude[]", [])
+    query = request.query()
+    wanted, unwanted = query.get("collect[]", []), query.get("exclude[]", [])
     if wanted and unwanted:
         raise Refusal(400, "Give either collect[] or exclude[], not both.")
     strange = sorted({*wanted, *unwanted} - set(known))
@@ -421,6 +367,7 @@ def _choose(request: web.Request, known: list[str]) -> list[str] | None:
     return [name for name in known if (name in wanted if wanted else name not in unwanted)]
 
 
+@lru_cache(64)
 def _accepts_gzip(header: str) -> bool:
     for part in header.lower().split(","):
         coding, *parameters = (piece.strip() for piece in part.split(";"))
@@ -429,10 +376,16 @@ def _accepts_gzip(header: str) -> bool:
     return False
 
 
-def _text(text: str, status: int = 200) -> web.Response:
-    return web.Response(body=f"{text}\n".encode("utf-8", "replace"), status=status, headers={"Content-Type": _TEXT})
+@lru_cache(1)
+def _http_date(now: int) -> str:
+    """Write a time as RFC 9110 5.6.7 wants it, in any locale."""
+    at = time.gmtime(now)
+    day, month = _DAYS[3 * at.tm_wday :][:3], _MONTHS[3 * at.tm_mon - 3 :][:3]
+    return f"{day}, {at.tm_mday:02} {month} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
 
 
-def _html(body: bytes, status: int = 200) -> web.Response:
-    headers = {"Content-Type": _HTML, "Content-Security-Policy": content_security_policy()}
-    return web.Response(body=body, status=status, headers=headers)
+def _html(body: bytes, status: int = 200) -> Response:
+    from zcs_exporter.expose import status_page
+
+    headers = {"Content-Type": _HTML, "Content-Security-Policy": status_page.content_security_policy()}
+    return Response(body, status=status, headers=headers)

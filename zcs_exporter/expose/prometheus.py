@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from zcs_exporter.contract import Kind, Metric, Sample
-from zcs_exporter.snapshot import Snapshot
+from zcs_exporter.snapshot import Series, Snapshot, series_and_values
 
 
 class Format(Enum):
@@ -78,15 +78,17 @@ class Exposition:
         kept = self._parts.get((form, name))
         if kept is not None and kept[0] is samples:
             return kept[2]
-        shape = kept[1] if kept is not None and kept[1].fits(samples) else _Shape(samples, form)
-        text = shape.render(samples)
+        series, values = series_and_values(samples)
+        shape = kept[1] if kept is not None and kept[1].series == series else _Shape(series, form)
+        text = shape.render(values)
         self._parts[form, name] = (samples, shape, text)
         return text
 
 
 def render(samples: Sequence[Sample], form: Format) -> bytes:
     """Return samples grouped by family, in order of first appearance."""
-    return _Shape(samples, form).render(samples)
+    series, values = series_and_values(samples)
+    return _Shape(series, form).render(values)
 
 
 class _Shape:
@@ -94,36 +96,30 @@ class _Shape:
 
     From one round to the next a collector's series rarely change, and filling in values takes a tenth of the time
     that names and labels do.
+
+    Attributes:
+        series: Those series, in the order in which values come.
     """
 
-    def __init__(self, samples: Sequence[Sample], form: Format) -> None:
-        self._metrics = [sample.metric for sample in samples]
-        self._labels = [sample.labels for sample in samples]
-        self._suffixes = [sample.suffix for sample in samples]
-        self._bounds = [sample.bound for sample in samples]
+    def __init__(self, series: Series, form: Format) -> None:
+        self.series = series
+        metrics, labels, suffixes, bounds = series
         families: dict[str, list[int]] = {}
-        for place, metric in enumerate(self._metrics):
+        for place, metric in enumerate(metrics):
             families.setdefault(metric.name, []).append(place)
         lines: list[str] = []
-        for name, places in families.items():
-            lines.append(_header(self._metrics[places[0]], form).replace("%", "%%"))
-            lines += [f"{_series(name, samples[place]).replace('%', '%%')} %r\n" for place in places]
+        for places in families.values():
+            lines.append(_header(metrics[places[0]], form).replace("%", "%%"))
+            lines += [
+                f"{_series(metrics[each], labels[each], suffixes[each], bounds[each]).replace('%', '%%')} %r\n"
+                for each in places
+            ]
         self._template = "".join(lines).encode("utf-8", "replace")
         order = [place for places in families.values() for place in places]
         self._order = None if order == list(range(len(order))) else order
 
-    def fits(self, samples: Sequence[Sample]) -> bool:
-        """Whether samples are of the same series in the same order."""
-        return (
-            [sample.labels for sample in samples] == self._labels
-            and [sample.metric for sample in samples] == self._metrics
-            and [sample.suffix for sample in samples] == self._suffixes
-            and [sample.bound for sample in samples] == self._bounds
-        )
-
-    def render(self, samples: Sequence[Sample]) -> bytes:
-        """Return the text with the values of samples that fit."""
-        values = [sample.value for sample in samples]
+    def render(self, values: Sequence[float]) -> bytes:
+        """Return the text with these values."""
         if self._order is not None:
             values = [values[place] for place in self._order]
         numbers: list[float | _Word] = [
@@ -144,11 +140,11 @@ def _header(metric: Metric, form: Format) -> str:
     return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
 
 
-def _series(name: str, sample: Sample) -> str:
-    if not sample.labels and not sample.bound:
-        return name + sample.suffix
-    pairs = ",".join(f'{label}="{_escape(value)}"' for label, value in sample.label_pairs())
-    return f"{name}{sample.suffix}{{{pairs}}}"
+def _series(metric: Metric, labels: Sequence[str], suffix: str, bound: str) -> str:
+    pairs = [f'{label}="{_escape(value)}"' for label, value in zip(metric.labels, labels, strict=True)]
+    if bound:
+        pairs.append(f'le="{bound}"')
+    return f"{metric.name}{suffix}{{{','.join(pairs)}}}" if pairs else metric.name + suffix
 
 
 def _escape(value: str) -> str:

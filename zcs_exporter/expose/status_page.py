@@ -10,18 +10,20 @@ from importlib.resources import files
 from urllib.parse import quote
 
 from zcs_exporter import __version__
-from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.alarm import Alarm, Pending
 from zcs_exporter.alerting.model import AlertRule, Severity, Urgency
 from zcs_exporter.alerting.wording import format_value
 from zcs_exporter.contract import CollectError
 from zcs_exporter.events.entry import Entry
+from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.facts import Facts, Visible, badge, evidence_line, moment, span, table, word
-from zcs_exporter.expose.latest_events import latest_events
+from zcs_exporter.expose.latest_events import LOOKED_AT, latest_events
 from zcs_exporter.expose.markup import Markup, element, join
 from zcs_exporter.expose.status_areas import areas, maintenance, notifications
 from zcs_exporter.expose.trend import Trend
 from zcs_exporter.notify.message import Message, alarm_text
-from zcs_exporter.snapshot import Reading, Snapshot
+from zcs_exporter.plain import plain_release
+from zcs_exporter.snapshot import Reading, Snapshot, waiting_for
 
 REFRESH = 15
 """Seconds after which a browser asks for the page again."""
@@ -47,6 +49,7 @@ class Scene:
         host: The server's name.
         now: The wall clock, in seconds since the epoch.
         alarms: Those that stand.
+        pending: What becomes an alarm, or a worse one, if it goes on, the next one first.
         logs: Those that cannot be followed, and why.
         recent: The last messages, newest first.
         ready: Whether every collector and log has been tried once.
@@ -64,6 +67,7 @@ class Scene:
     recent: Sequence[Message]
     ready: bool
     visible: Visible
+    pending: Sequence[Pending] = ()
     events: Sequence[Entry] = ()
     trends: Mapping[str, Trend] = field(default_factory=dict)
     refresh: bool = True
@@ -85,9 +89,9 @@ def content_security_policy() -> str:
     )
 
 
-def waiting_for(snapshot: Snapshot) -> list[str]:
-    """Return the collectors that have not ended their first attempt."""
-    return [name for name, reading in snapshot.readings.items() if reading.rounds == 0]
+def looked_at(ring: Ring) -> Sequence[Entry]:
+    """Return the events that the latest ones are chosen from."""
+    return ring.after(ring.newest - LOOKED_AT, LOOKED_AT)
 
 
 def render_page(scene: Scene) -> bytes:
@@ -110,6 +114,7 @@ def render_page(scene: Scene) -> bytes:
             ),
             maintenance(facts),
             *(_alarm(rule, alarm, scene) for rule, alarm in alarms),
+            _pending(scene),
             _unseen(scene),
             areas(facts, scene.visible),
             _section("events", "Latest events", latest_events(scene.events, scene.visible, scene.now)),
@@ -172,7 +177,8 @@ def _verdict(scene: Scene, facts: Facts) -> tuple[Severity, str]:
     said = [f"{number} {word(level)}" for level, number in numbers.items() if number]
     if said:
         worst = next(level for level, number in numbers.items() if number)
-        return worst, f"{len(scene.alarms)} alarm{'s' if len(scene.alarms) > 1 else ''}: {', '.join(said)}"
+        more = f"; {len(scene.pending)} pending" if scene.pending else ""
+        return worst, f"{len(scene.alarms)} alarm{'s' if len(scene.alarms) > 1 else ''}: {', '.join(said)}{more}"
     if not scene.ready:
         waiting = waiting_for(scene.snapshot)
         return Severity.UNKNOWN, f"Starting, waiting for {', '.join(waiting) or 'the logs'}"
@@ -180,10 +186,27 @@ def _verdict(scene: Scene, facts: Facts) -> tuple[Severity, str]:
     blind += [path for path, _ in scene.logs]
     if blind:
         return Severity.WARNING, f"No alarm, but not everything can be seen: {', '.join(blind)}"
+    if scene.pending:
+        return _foreboding(scene)
     down = [name for name, value in facts.by("zcs_service_up", "name").items() if value == 0]
     if down:
         return Severity.WARNING, f"No alarm, but down: {', '.join(sorted(down))}"
     return Severity.OK, "All good"
+
+
+def _foreboding(scene: Scene) -> tuple[Severity, str]:
+    """Return the verdict while nothing is an alarm yet."""
+    first = scene.pending[0]
+    more = f", and {len(scene.pending) - 1} more below" if len(scene.pending) > 1 else ""
+    text = alarm_text(first.rule, first.alarm, scene.host)
+    urgencies = {each.rule.urgency_of(each.severity) for each in scene.pending}
+    severity = Severity.OK if urgencies == {Urgency.INFO} else Severity.WARNING
+    return severity, f"No alarm yet, {len(scene.pending)} pending: {text} ({_becomes(first)}){more}"
+
+
+def _becomes(pending: Pending) -> str:
+    when = f"in {span(pending.wait)}" if pending.wait >= 1 else "at the next look"
+    return f"{word(pending.severity)} {when}"
 
 
 def _weight(pair: tuple[AlertRule, Alarm]) -> tuple[int, int, float]:
@@ -205,9 +228,7 @@ def _pressing(alarms: Sequence[tuple[AlertRule, Alarm]], now: float) -> Markup:
 
 def _header(scene: Scene, facts: Facts) -> Markup:
     info = next((sample.label_map() for sample in facts.samples("zcs_info")), {})
-    release = " ".join(
-        part for part in (info.get("version", ""), info.get("patch", ""), info.get("edition", "")) if part
-    )
+    release = f"{plain_release(info.get('version', ''), info.get('patch', ''))} {info.get('edition', '')}".strip()
     roles = ", ".join(sorted(role for role, value in facts.by("zcs_role", "role").items() if value == 1))
     local = datetime.fromtimestamp(scene.now).astimezone()
     turn = (
@@ -249,12 +270,32 @@ def _alarm(rule: AlertRule, alarm: Alarm, scene: Scene) -> Markup:
         element("h2", badge(alarm.severity), " ", alarm_text(rule, alarm, scene.host), id=name),
         element("p", *facts, class_="facts"),
         element("p", "It cannot be seen any more whether this still holds.") if unseen else "",
+        element("p", "This is over; the alarm ends too, unless it comes back soon.")
+        if alarm.over and not unseen
+        else "",
         element("p", rule.meaning),
         element("p", element("b", "To do: "), rule.action),
         element("p", element("b", "Behind it: "), who) if who else "",
         class_=f"alarm {word(alarm.severity)}",
         aria_labelledby=name,
     )
+
+
+def _pending(scene: Scene) -> Markup:
+    """Return what meets the condition of an alert, but not yet for as long as it must."""
+    if not scene.pending:
+        return Markup()
+    heads = ("What is seen", "If it goes on", "Alert")
+    rows: list[list[str]] = [
+        [
+            alarm_text(each.rule, each.alarm, scene.host),
+            join(badge(each.severity), _becomes(each).removeprefix(word(each.severity))),
+            element("code", f"{each.rule.name} ({each.rule.id})"),
+        ]
+        for each in scene.pending
+    ]
+    lead = element("p", "Seen, but not yet for long enough to raise an alarm.", class_="lead")
+    return _section("pending", "Pending", lead, table("What may become an alarm", heads, rows, stacks=True))
 
 
 def _section(name: str, title: str, *body: str, age: float | None = None) -> Markup:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from zcs_exporter.alerting.alarm import Alarm
+from zcs_exporter.alerting.alarm import Alarm, Pending
 from zcs_exporter.alerting.model import AlertRule
 from zcs_exporter.contract import CollectError
 from zcs_exporter.events.ring import Ring
@@ -26,6 +26,10 @@ class View(Protocol):
 
     def alarms(self) -> Sequence[tuple[AlertRule, Alarm]]:
         """Return the alarms that stand, worst first."""
+        ...
+
+    def pending(self) -> Sequence[Pending]:
+        """Return what becomes an alarm, or a worse one, if it goes on, the next one first."""
         ...
 
     def ready(self) -> bool:

@@ -12,11 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-
 from zcs_exporter.config import ConfigError
-from zcs_exporter.contract import Section
-from zcs_exporter.schema import check
+from zcs_exporter.schema import After, Limits, Section, check
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 _MAX_FILE = 1 << 20
@@ -106,17 +103,19 @@ _HeaderName = Literal[
 ]
 
 
+_Name = Annotated[str, Limits(min_length=1)]
+
+
 class _Tls(Section):
-    cert_file: str = Field(min_length=1)
-    key_file: str = Field(min_length=1)
+    cert_file: _Name
+    key_file: _Name
     client_auth_type: Literal["NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"] = "NoClientCert"
-    client_ca_file: str | None = Field(default=None, min_length=1)
+    client_ca_file: _Name | None = None
     min_version: Literal["TLS12", "TLS13"] = "TLS12"
     max_version: Literal["TLS12", "TLS13"] = "TLS13"
     prefer_server_cipher_suites: bool = True
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "_Tls":
+    def _consistent(self) -> None:
         verifies = self.client_auth_type != "NoClientCert"
         if verifies and self.client_ca_file is None:
             raise ValueError(f"client_auth_type {self.client_auth_type} needs client_ca_file; add it")
@@ -124,19 +123,18 @@ class _Tls(Section):
             raise ValueError("client_ca_file does nothing without client_auth_type: RequireAndVerifyClientCert; add it")
         if self.min_version > self.max_version:
             raise ValueError("min_version is above max_version; swap them")
-        return self
 
 
 class _Server(Section):
     # HTTP/2 is never spoken; the key is known so that a file shared with other exporters can be used as it is.
     http2: bool = True
-    headers: Mapping[_HeaderName, Annotated[str, AfterValidator(_header)]] = {}
+    headers: Mapping[_HeaderName, Annotated[str, After(_header)]] = {}
 
 
 class _File(Section):
     tls_server_config: _Tls | None = None
     http_server_config: _Server | None = None
-    basic_auth_users: Mapping[Annotated[str, AfterValidator(_user)], Annotated[str, AfterValidator(_bcrypt_hash)]] = {}
+    basic_auth_users: Mapping[Annotated[str, After(_user)], Annotated[str, After(_bcrypt_hash)]] = {}
 
 
 def _read(file: str) -> str:

@@ -5,12 +5,10 @@ from datetime import date, datetime, timedelta
 from zcs_exporter.assembly import real_host
 from zcs_exporter.config import Config
 from zcs_exporter.contract import Clock
+from zcs_exporter.mailreport import COLLECTOR
 from zcs_exporter.mailreport.report import Limits, default_day, limits_of, render_json, render_text
 from zcs_exporter.mailreport.rows import PREFIX, days_of
 from zcs_exporter.mailreport.view import read_day
-
-COLLECTOR = "mailflow"
-"""Who keeps the book."""
 
 
 class ReportError(Exception):

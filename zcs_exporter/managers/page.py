@@ -25,10 +25,12 @@ them, and the MIB, with
 
 ## What is sent
 
-Each target of `notify.snmp` gets notifications: SNMPv3 informs, unless the target says otherwise. Alarms come in pairs
-of a raise and a clear, one pair for each class, tied together by `zcsNotifyAlarmIndex`. A raise comes again when the
-severity changes, when there is a new offender, and as a reminder. Severities are the exit codes of a Nagios plugin:
-0 ok, 1 warning, 2 critical, 3 unknown.
+Each target of `notify.snmp` gets notifications: SNMPv3 informs, unless the target says otherwise; its options are in
+[configuration.md](configuration.md#notify). Alarms come in pairs of a raise and a clear, one pair for each class, tied
+together by `zcsNotifyAlarmIndex`. A raise comes again when the severity changes, when there is a new offender, and as a
+reminder. A clear says what it was and the value that there is now, such as
+`Cleared, was: /opt/zimbra is 97% full (now 71%)`. Severities are the exit codes of a Nagios plugin: 0 ok, 1 warning,
+2 critical, 3 unknown.
 
 | number | notification | |
 |---|---|---|
@@ -52,7 +54,8 @@ has no instance.
 _MANAGERS = """
 ## Nagios
 
-Notifications go through snmptrapd, snmptt and `zcs-submit` into the command file of Nagios, as the services
+A plugin that asks the daemon, by NRPE, by an agent or over HTTPS, is in [nagios.md](nagios.md). Here is the other way:
+notifications go through snmptrapd, snmptt and `zcs-submit` into the command file of Nagios, as the services
 {labels}.
 Each shows the worst of its alarms that stand, and whatever is heard of the host confirms them all; when nothing was for
 {silence} s they are UNKNOWN. A heartbeat also says which alarms stand, and takes away one whose clear was lost, in a

@@ -38,7 +38,7 @@ class Message:
         object: What it is about: the values of the labels that tell one such alarm from another.
         severity: After the change; OK for a cleared alarm.
         text: One line for people.
-        value: As people read it; empty where there is none.
+        value: As people read it, of a cleared alarm what it is now; empty where there is none.
         at: Seconds since the epoch.
         alarm_id: The same from raise to clear; 0 where there is no alarm.
         count: Raises and updates of the alarm so far.
@@ -102,8 +102,12 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
     """Return the message for a change of an alarm."""
     rule, alarm = told.rule, told.alarm
     text = alarm_text(rule, alarm, host)
+    value = alarm.value
     if told.change is Change.CLEARED:
-        text = f"Cleared{f' ({told.why})' if told.why else ''}: {text}"
+        value = told.value
+        text = f"Cleared{f' ({told.why})' if told.why else ''}, was: {text}"
+        if value is not None and "value" in placeholders(rule.summary):
+            text += f" (now {format_value(value, rule.unit)})"
     elif told.severity is Severity.UNKNOWN:
         text = f"Unknown, was: {text}"
     return Message(
@@ -120,11 +124,11 @@ def alarm_message(told: Transition, event_id: str, host: str, at: float) -> Mess
         object=alarm_object(rule, alarm),
         severity=told.severity,
         urgency=rule.urgency_of(alarm.severity),
-        value=_shown(alarm.value, rule.unit),
+        value=_shown(value, rule.unit),
         threshold=_shown(alarm.threshold, rule.unit),
         alarm_id=alarm.alarm_id,
         count=alarm.count,
-        subject=fill(rule.subject or "", dict(alarm.labels), _subject_value(rule.unit, alarm), host),
+        subject=fill(rule.subject or "", dict(alarm.labels), _subject_value(rule.unit, value), host),
         evidence=() if told.change is Change.CLEARED else alarm.evidence,  # what is over accuses nobody
     )
 
@@ -159,8 +163,6 @@ def alarm_object(rule: AlertRule, alarm: Alarm) -> str:
     return ", ".join(labels)
 
 
-def _subject_value(unit: Unit, alarm: Alarm) -> str:
+def _subject_value(unit: Unit, value: float | None) -> str:
     """ZCS's subjects have whole percent."""
-    if alarm.value is None:
-        return ""
-    return f"{alarm.value:.0%}" if unit is Unit.RATIO else format_value(alarm.value, unit)
+    return f"{value:.0%}" if unit is Unit.RATIO and value is not None else _shown(value, unit)

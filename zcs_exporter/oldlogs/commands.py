@@ -20,8 +20,7 @@ from zcs_exporter.hostio import Host
 from zcs_exporter.oldlogs.files import OldLog, UnreadableError, log_name
 from zcs_exporter.oldlogs.progress import Interrupt, Progress
 from zcs_exporter.oldlogs.scan import GivenLogs, Outcome, Scan, ScanClock
-from zcs_exporter.oldlogs.scan_json import as_json
-from zcs_exporter.oldlogs.scan_text import as_text
+from zcs_exporter.registry import followed_logs
 from zcs_exporter.text import one_line
 
 JUDGED = (Family.AUTH, Family.QUEUE)
@@ -53,13 +52,25 @@ def scan(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, bu
     """
     outcome = run_scan(arguments, catalogue, config, build)
     if arguments.format == "json":
+        from zcs_exporter.oldlogs.scan_json import as_json
+
         show([json.dumps(as_json(outcome), indent=2)])
     else:
+        from zcs_exporter.oldlogs.scan_text import as_text
+
         show(as_text(outcome, terminal_width()))
     if outcome.partial:
         return INTERRUPTED
     unread = any(each.problem for each in outcome.files) or not any(each.log for each in outcome.files)
     return 1 if unread or outcome.problems else 0
+
+
+def logs_given(arguments: argparse.Namespace) -> Collection[str]:
+    """Return the base names of the logs that the files to be scanned are, as far as their own names tell."""
+    if arguments.taken_for is not None:
+        return [arguments.taken_for]
+    files = ((log_name(path), found) for path, found in within(arguments.file))
+    return {name for name, found in files if not found or name in followed_logs()}
 
 
 def run_scan(arguments: argparse.Namespace, catalogue: Catalogue, config: Config, build: Build) -> Outcome:
@@ -107,6 +118,7 @@ def trace(arguments: argparse.Namespace, config: Config, clock: Clock) -> int:
     since, until = earliest(arguments, clock), latest(arguments)
     files: list[OldLog] = []
     problems: dict[str, str] = {}
+    empty = distant = 0
     named = [path for path, found in within(arguments.file) if not found or is_traced(path)]
     for path in named if arguments.file else host_logs(real_host(config)):
         try:
@@ -117,6 +129,9 @@ def trace(arguments: argparse.Namespace, config: Config, clock: Clock) -> int:
             # A clock that was set, or a copy's, may be off by a day.
             near = file.reference + _DAY >= since and (file.begins or 0.0) - _DAY <= until
             files += [file] if near and file.head else []
+            empty += not file.head
+            distant += bool(file.head) and not near
+    unreadable = len(problems)
     bar: list[Progress] = []
 
     def begin(size: int) -> None:
@@ -141,10 +156,16 @@ def trace(arguments: argparse.Namespace, config: Config, clock: Clock) -> int:
     if arguments.format == "json":
         show([json.dumps(trace_text.as_json(story, search.files, problems), indent=2)])
     else:
-        show(trace_text.as_text(story, search.files))
+        show(trace_text.as_text(story, search.files, _passed_over(empty, distant, unreadable)))
     if story.partial:
         return INTERRUPTED
     return 1 if problems or not story.lines else 0
+
+
+def _passed_over(empty: int, distant: int, unreadable: int) -> str:
+    """Return how many files were not searched, and why."""
+    counts = ((empty, "empty"), (distant, "of other days"), (unreadable, "unreadable"))
+    return ", ".join(f"{count} {why}" for count, why in counts if count)
 
 
 def earliest(arguments: argparse.Namespace, clock: Clock) -> float:

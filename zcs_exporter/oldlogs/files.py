@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from zcs_exporter.log_lines import MAX_LINE, cut_lines
 from zcs_exporter.oldlogs.stamps import Stamps
-from zcs_exporter.tail import MAX_LINE, cut_lines
 
 BLOCK = 1 << 19
 """Bytes read at once: much more does not fit the processor's cache, and what is done once a block takes time too."""

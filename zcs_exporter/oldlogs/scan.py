@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
 
 from zcs_exporter.contract import (
     Clock,
@@ -32,14 +33,15 @@ from zcs_exporter.contract import (
 from zcs_exporter.contract import Subscription as Wish
 from zcs_exporter.feeds import feeds_of
 from zcs_exporter.hostio import Host
-from zcs_exporter.mailreport.command import COLLECTOR as KEEPER
-from zcs_exporter.mailreport.rows import days_of
-from zcs_exporter.mailreport.view import MailDay, read_day
+from zcs_exporter.mailreport import COLLECTOR as KEEPER
 from zcs_exporter.oldlogs.files import OldLog, UnreadableError, log_name
 from zcs_exporter.oldlogs.recognise import recognise
 from zcs_exporter.oldlogs.stamps import Stamps
 from zcs_exporter.snapshot import vet
 from zcs_exporter.syslog import hosts_in
+
+if TYPE_CHECKING:
+    from zcs_exporter.mailreport.view import MailDay
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class Outcome:
     left_out: Counter[Grade] = field(default_factory=Counter)
     partial: bool = False
     problems: list[str] = field(default_factory=list)
-    days: list[MailDay] = field(default_factory=list)
+    days: "list[MailDay]" = field(default_factory=list)
 
     def file_of(self, record: Record) -> str | None:
         """Return the file in which a record's line stands; None where that cannot be told."""
@@ -175,8 +177,10 @@ class Scan:
         self._kept: Counter[Grade] = Counter()
         self._opened: list[tuple[OldLog, ScannedFile]] = []
         self._wishes: dict[str, list[Wish]] = {}
+        self._readers: dict[str, set[str]] = {}
         for name, collector in self._fed.items():
             for wish in collector.subscriptions():
+                self._readers.setdefault(wish.path.rpartition("/")[2], set()).add(name)
                 self._wishes.setdefault(wish.path, []).append(self._guarded(name, wish))
         self._paths = {path.rpartition("/")[2]: path for path in reversed(self._wishes)}
 
@@ -221,6 +225,9 @@ class Scan:
                 told.note = "nobody reads it; --as NAME takes it for another log"
             else:
                 found.append((file, told))
+        # Of logs that are not given nothing is known, not even that nothing happened.
+        readers = {name for told in self._outcome.files for name in self._readers.get(told.log or "", ())}
+        self._fed = {name: each for name, each in self._fed.items() if name in readers}
         self._opened = list(_without_doubles(found))
 
     def run(self, keep_on: Callable[[], bool]) -> Outcome:
@@ -314,11 +321,14 @@ class Scan:
         self._note_strangers()
         return outcome
 
-    def _mail_days(self) -> list[MailDay]:
+    def _mail_days(self) -> "list[MailDay]":
         """Return what the collector that keeps the book of mail wrote into it."""
         keeper: object = self._fed.get(KEEPER)
         if not isinstance(keeper, Durable):
             return []
+        from zcs_exporter.mailreport.rows import days_of
+        from zcs_exporter.mailreport.view import read_day
+
         try:
             rows = {key: row for key, row in keeper.changes().items() if row is not None}
             days = [read_day(rows, day) for day in days_of(rows)]

@@ -1,12 +1,14 @@
 """What a scan found, for a program."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from zcs_exporter.contract import EvidenceItem
-from zcs_exporter.mailreport.report import Limits, as_data
 from zcs_exporter.oldlogs.scan import Outcome, ScannedFile
+
+if TYPE_CHECKING:
+    from zcs_exporter.mailreport.view import MailDay
 
 FORMAT = 1
 """Version of the JSON form; it rises only when something in it is taken away or changes its meaning."""
@@ -66,8 +68,16 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         ],
         "records_left_out": {grade.value: count for grade, count in outcome.left_out.items()},
         "problems": outcome.problems,
-        "days": [as_data(day, Limits()) for day in outcome.days],
+        "days": _days_json(outcome.days),
     }
+
+
+def _days_json(days: "Sequence[MailDay]") -> list[dict[str, Any]]:
+    if not days:
+        return []
+    from zcs_exporter.mailreport.report import Limits, as_data
+
+    return [as_data(day, Limits()) for day in days]
 
 
 def _file_json(file: ScannedFile) -> dict[str, Any]:

@@ -60,8 +60,14 @@ def as_json(story: Story, files: Sequence[OldLog], problems: Mapping[str, str]) 
     }
 
 
-def as_text(story: Story, files: Sequence[OldLog]) -> Iterator[str]:
-    """Yield what was found for a terminal; the lines' own stamps give way to one form for all."""
+def as_text(story: Story, files: Sequence[OldLog], passed_over: str = "") -> Iterator[str]:
+    """Yield what was found for a terminal; the lines' own stamps give way to one form for all.
+
+    Args:
+        story: What was found.
+        files: Those that were searched.
+        passed_over: Which others were not, such as ``2 empty``.
+    """
     wanted, *others = story.ids
     if wanted.kind is IdKind.ADDRESS and _as_message(wanted) in others:
         wanted = _as_message(wanted)
@@ -83,7 +89,7 @@ def as_text(story: Story, files: Sequence[OldLog]) -> Iterator[str]:
         yield f"{moment[11:]}  {one_line(names[line.file], 255):{width}}  {_shown(line)}"
     yield from _became(_fates(story))
     yield ""
-    yield _summary(story, len(files), len(names))
+    yield _summary(story, len(files), len(names), passed_over)
     if story.lives > 1:
         yield f"{story.lives} messages had this queue id; --since DATE narrows it down"
     if story.cut_lines:
@@ -117,9 +123,12 @@ def _became(fates: Sequence[Fate]) -> Iterator[str]:
         yield f"  and {len(fates) - _SHOWN_FATES} recipients before these; --format json has all"
 
 
-def _summary(story: Story, searched: int, with_lines: int) -> str:
+def _summary(story: Story, searched: int, with_lines: int, passed_over: str) -> str:
+    if not searched:
+        why = f" ({passed_over})" if passed_over else ": no log of ZCS is here, name those to search"
+        return f"nothing searched{why}"
     if not story.lines:
-        return f"nothing found in {searched} file{'s' * (searched != 1)}"
+        return f"nothing found in {searched} file{'s' * (searched != 1)}{f' ({passed_over})' if passed_over else ''}"
     count = len(story.lines)
     return f"{count:,} line{'s' * (count != 1)} in {with_lines} of {searched} file{'s' * (searched != 1)}"
 

@@ -1,12 +1,23 @@
 """What stands before the decoder of datagrams: a hostile one can hold the event loop for half a second."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Protocol
 
 from zcs_exporter.contract import Clock
 
 MAX_DATAGRAM = 1500
 """Longer datagrams are dropped unread, in octets."""
+
+
+class Doubt(StrEnum):
+    """What keeps a message of version 3 from proving who sent it."""
+
+    ENGINE = "engine"
+    USER = "user"
+    KEY = "key"
+    TIME = "time"
+    SECURITY = "security"
 
 
 class Door(Protocol):

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import SecretStr, ValidationError
-
-from zcs_exporter.contract import Section
+from zcs_exporter.schema import FaultKind, Path, SchemaError, Secret, Section
 from zcs_exporter.strict_yaml import YamlError, load_yaml
 
 Version = Literal["1", "2c", "3"]
@@ -53,11 +51,11 @@ Secrets = Community | UsmUser
 
 class _Key(Section):
     protocol: str
-    password: SecretStr
+    password: Secret
 
 
 class _File(Section):
-    community: SecretStr | None = None
+    community: Secret | None = None
     user: str | None = None
     auth: _Key | None = None
     priv: _Key | None = None
@@ -130,10 +128,9 @@ def _parsed(path: str, text: str) -> _File:
     if not isinstance(content, Mapping):
         raise SecretsError(f"{path}: holds no keys; write it like 'community: ...' or 'user: ...'")
     try:
-        return _File.model_validate(dict(content))
-    except ValidationError as exc:
-        fault = exc.errors(include_input=False, include_url=False, include_context=False)[0]
-        raise SecretsError(f"{path}: {_explained(fault['type'], fault['loc'])}") from None
+        return _File.of(content)
+    except SchemaError as exc:
+        raise SecretsError(f"{path}: {_explained(exc.faults[0].kind, exc.faults[0].path)}") from None
 
 
 def _without_quotes(problem: str) -> str:
@@ -141,16 +138,16 @@ def _without_quotes(problem: str) -> str:
     return problem.split("'")[0].split('"')[0].strip()
 
 
-def _explained(kind: str, place: tuple[int | str, ...]) -> str:
-    if kind == "extra_forbidden":
+def _explained(kind: FaultKind, place: Path) -> str:
+    if kind is FaultKind.UNKNOWN:
         # Not the key itself: a password on a line without its key would be one.
         inside = f" under '{place[0]}'" if len(place) > 1 else ""
-        known = ("protocol", "password") if len(place) > 1 else tuple(_File.model_fields)
+        known = ("protocol", "password") if len(place) > 1 else tuple(_File.options)
         return f"has an unknown key{inside}; known are {', '.join(known)}"
     key = ".".join(map(str, place))
-    if kind == "missing":
+    if kind is FaultKind.MISSING:
         return f"'{key}' is missing; add it"
-    if kind == "string_type":
+    if kind is FaultKind.NO_TEXT:
         return f"'{key}' is no text; put the value in quotes"
     return f"'{key}' has the wrong type; write below it 'protocol:' and 'password:'"
 
@@ -158,7 +155,7 @@ def _explained(kind: str, place: tuple[int | str, ...]) -> str:
 def _community(path: str, content: _File) -> Community:
     if content.community is None:
         raise SecretsError(f"{path}: 'community' is missing, which versions 1 and 2c need; add 'community: ...'")
-    community = content.community.get_secret_value()
+    community = content.community.reveal()
     if not 1 <= len(community.encode()) <= 255:
         raise SecretsError(f"{path}: 'community' has {len(community.encode())} octets; use 1 to 255")
     if any(ord(char) < 32 or ord(char) == 127 for char in community):
@@ -186,7 +183,7 @@ def _key(
         )
     if key.protocol not in (*strong, *weak):
         raise SecretsError(f"{path}: '{name}.protocol' is not known; use one of {', '.join(strong)}")
-    password = key.password.get_secret_value()
+    password = key.password.reveal()
     if len(password.encode()) < MIN_PASSPHRASE:
         raise SecretsError(f"{path}: '{name}.password' is too short; use {MIN_PASSPHRASE} characters or more")
     return key.protocol, password

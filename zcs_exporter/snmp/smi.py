@@ -17,6 +17,8 @@ DEFAULT_ROOT: Oid = (*ENTERPRISES, 8072, 9999, 9999, 7071)
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_.:/@%+,=()#")
 UINT32 = 0xFFFFFFFF
+_MOST_BELOW = 10  # numbers of a root below the enterprises; identifiers of our rows have up to 60 more, of 128 at most
+_MAX_SHOWN = 60
 
 
 class Syntax(Enum):
@@ -60,16 +62,20 @@ def parse_root(text: str) -> Oid:
     Raises:
         ValueError: It is not an object identifier below the enterprises; the message shows one.
     """
+    like = f"write it like {format_oid(DEFAULT_ROOT)}"
+    shown = repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
     parts = text.removeprefix(".").split(".")
-    if all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
-        oid = tuple(int(part) for part in parts)
-        below = len(oid) - len(ENTERPRISES)
-        if oid[: len(ENTERPRISES)] == ENTERPRISES and 1 <= below <= 10 and all(part <= UINT32 for part in oid):
-            return oid
-    raise ValueError(
-        f"{text!r} is not an object identifier below 1.3.6.1.4.1 (enterprises); "
-        f"write it like {format_oid(DEFAULT_ROOT)}"
-    )
+    if not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
+        raise ValueError(f"{shown} is not an object identifier, numbers with points between; {like}")
+    oid = tuple(int(part) for part in parts)
+    if any(part > UINT32 for part in oid):
+        raise ValueError(f"{shown} is not an object identifier: no number may be above {UINT32}; {like}")
+    below = len(oid) - len(ENTERPRISES)
+    if oid[: len(ENTERPRISES)] != ENTERPRISES or not below or not oid[len(ENTERPRISES)]:
+        raise ValueError(f"{shown} is not below the number of an enterprise, 1.3.6.1.4.1.NUMBER; {like}")
+    if below > _MOST_BELOW:
+        raise ValueError(f"{shown} has {below} numbers below 1.3.6.1.4.1; use {_MOST_BELOW} at most, as rows add more")
+    return oid
 
 
 def format_oid(oid: Iterable[int]) -> str:

@@ -1,3 +1,4 @@
+import json
 from collections import defaultdict
 
 from hypothesis import given, settings
@@ -9,7 +10,8 @@ START = 1_700_000_100
 
 
 def add(spread: Spread, second: int, *pairs: tuple[str, str], now: int | None = None) -> None:
-    spread.add(second, second if now is None else now, [(key, spread.hash(partner)) for key, partner in pairs])
+    keys, partners = [key for key, _ in pairs], [partner for _, partner in pairs]
+    spread.add(second, second if now is None else now, keys, partners)
 
 
 def commit(spread: Spread, saved: dict[str, str]) -> None:
@@ -76,6 +78,17 @@ def test_a_clock_put_right_by_seconds_forgets_nothing_and_one_set_back_everythin
     assert spread.largest == 2
     spread.expire(border - 7200)
     assert spread.largest == 0
+
+
+def test_rows_of_earlier_releases_have_the_partners_in_any_order() -> None:
+    now = START // SLICE
+    partners = [(b"wxyz", 0), (b"stuv", 11), (b"opqr", 5)]
+    items = b"".join(name + bytes(((now - age) & 0xFF,)) for name, age in partners)
+    spread = restored({"s:modulus": str(1 << 63 | 1), "s:7": json.dumps([now, {"203.0.113.9": items.hex()}])})
+    assert spread.largest == 3
+    for slices, left in ((1, 2), (7, 1)):
+        spread.expire((now + slices) * SLICE)
+        assert spread.partners("203.0.113.9") == left
 
 
 def test_nobody_can_find_names_that_fall_together() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pymysql.err import InterfaceError, OperationalError
 
 from collectors.mysqld.collector import MysqldCollector, MysqldConfig, argument, parse_my_cnf, parse_nested
-from collectors.mysqld.status import CURATED_STATUS, CURATED_VARIABLES, Row, parse_rows, parse_value, status_samples
+from collectors.mysqld.status import CURATED_STATUS, CURATED_VARIABLES, parse_value, status_samples
 from zcs_exporter.contract import CollectError, Finding, NotOnThisHost, Reason, Sample, Shortfall
 from zcs_exporter.hostio import MysqlLogin
 
@@ -54,6 +54,7 @@ class FakeServer:
         self.queries: list[str] = []
         self.open = 0
         self.connects = 0
+        self.deaf = False
 
     def connect(self) -> Any:
         self.connects += 1
@@ -67,6 +68,7 @@ class FakeConnection:
     def __init__(self, server: FakeServer) -> None:
         self.server = server
         self.answer: list[tuple[str, str]] = []
+        self.sent: list[str] = []
 
     def cursor(self) -> Self:
         return self
@@ -78,6 +80,7 @@ class FakeConnection:
         pass
 
     def execute(self, query: str) -> None:
+        assert not self.sent, "an answer is still on its way"
         if query.startswith("SET"):
             if "max_execution_time" in query:
                 raise OperationalError(1193, "Unknown system variable 'max_execution_time'")
@@ -87,6 +90,14 @@ class FakeConnection:
             raise self.server.trouble.pop(0)
         known = self.server.status if "STATUS" in query else self.server.variables
         self.answer = [(name, value) for name, value in known.items() if "WHERE" not in query or f"'{name}'" in query]
+
+    def send(self, query: str) -> None:
+        if self.server.deaf:
+            raise GONE
+        self.sent.append(query)
+
+    def receive(self) -> None:
+        self.execute(self.sent.pop(0))
 
     def fetchall(self) -> tuple[tuple[str, str], ...]:
         return tuple(self.answer)
@@ -160,7 +171,7 @@ def test_a_server_that_answers_is_up_and_tells_how_it_does(
 
 
 def test_rows_are_grouped_as_mysqld_exporter_does() -> None:
-    found = values(list(status_samples(parse_rows(STATUS))))
+    found = values(list(status_samples(STATUS)))
 
     assert found["mysql_global_status_commands_total", "update"] == 1
     assert found["mysql_global_status_handlers_total", "read_rnd_next"] == float(dict(STATUS)["Handler_read_rnd_next"])
@@ -184,7 +195,7 @@ def test_rows_are_grouped_as_mysqld_exporter_does() -> None:
 
 
 def test_innodb_row_operations_are_one_family() -> None:
-    [sample] = status_samples([Row("Innodb_rows_read", "41")])
+    [sample] = status_samples([("Innodb_rows_read", "41")])
 
     assert (sample.metric.name, sample.labels, sample.value) == (
         "mysql_global_status_innodb_row_ops_total",
@@ -221,7 +232,7 @@ def test_only_names_that_exist_are_curated() -> None:
 
 
 def test_a_text_is_no_value() -> None:
-    assert list(status_samples([Row("Rpl_status", "AUTH_MASTER"), Row("Ssl_cipher", ""), Row("x", "nan")])) == []
+    assert list(status_samples([("Rpl_status", "AUTH_MASTER"), ("Ssl_cipher", ""), ("x", "nan")])) == []
 
 
 @settings(max_examples=2_000, deadline=None)
@@ -235,13 +246,52 @@ def test_any_text_is_a_finite_number_or_none(text: str) -> None:
 @settings(max_examples=2_000, deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=8), st.sampled_from(["1", "ON", "x", "2.5"])), max_size=5))
 def test_any_rows_make_samples_of_legal_names(pairs: list[tuple[str, str]]) -> None:
-    for sample in status_samples(parse_rows(pairs)):
+    for sample in status_samples(pairs):
         assert sample.metric.name.isascii()
         assert sample.metric.name.replace("_", "a").isalnum()
 
 
-def test_rows_that_are_no_name_and_text_are_passed_over() -> None:
-    assert parse_rows([("a", None), ("b",), "cd", None, ("e", "1"), (b"f", b"2")]) == [Row("e", "1")]
+def test_the_server_works_on_a_query_while_servers_are_counted(
+    host: DatabaseHost, server: FakeServer, manual: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = collector(host, manual)
+    findings(subject)
+    order: list[str] = []
+    send, listdir = FakeConnection.send, host.listdir
+    monkeypatch.setattr(FakeConnection, "send", lambda *each: (order.append("send"), send(*each))[1])
+    monkeypatch.setattr(host, "listdir", lambda path: (order.append(path), listdir(path))[1])
+
+    found = values(findings(subject))
+
+    assert order[:2] == ["send", "/proc"]
+    assert found["mysql_up",] == 1
+    assert server.connects == 1
+
+
+def test_an_answer_that_nobody_took_is_never_taken_for_the_next_one(
+    host: DatabaseHost, server: FakeServer, manual: ManualClock
+) -> None:
+    subject = collector(host, manual)
+    findings(subject)
+    host.localconfig()  # without the password
+    with pytest.raises(CollectError):
+        findings(subject)
+    host.localconfig(zimbra_mysql_password="geheim")
+    server.status["Threads_connected"] = "99"
+
+    assert values(findings(subject))["mysql_global_status_threads_connected",] == 99
+    assert (server.connects, server.open) == (2, 1)
+
+
+def test_a_connection_that_broke_since_the_last_round_is_made_anew(
+    host: DatabaseHost, server: FakeServer, manual: ManualClock
+) -> None:
+    subject = collector(host, manual)
+    findings(subject)
+    server.deaf = True
+
+    assert values(findings(subject))["mysql_up",] == 1
+    assert (server.connects, server.open) == (2, 1)
 
 
 def test_the_connection_is_kept_and_the_variables_are_read_every_five_minutes(
@@ -655,7 +705,7 @@ def test_an_antispam_server_that_is_gone_is_down(host: DatabaseHost, server: Fak
 def test_only_fixed_queries_are_run(host: DatabaseHost, server: FakeServer, manual: ManualClock) -> None:
     measured(host, manual)
 
-    assert [query.partition(" WHERE")[0] for query in server.queries] == ["SHOW GLOBAL VARIABLES", "SHOW GLOBAL STATUS"]
+    assert [query.partition(" WHERE")[0] for query in server.queries] == ["SHOW GLOBAL STATUS", "SHOW GLOBAL VARIABLES"]
 
 
 def test_every_sample_is_declared(host: DatabaseHost, server: FakeServer, manual: ManualClock) -> None:
@@ -682,7 +732,7 @@ datadir = /elsewhere
 [mariadb]
 Max-Connections=200
 """
-    assert parse_my_cnf(text) == {
+    assert parse_my_cnf(text.encode("utf-8", "surrogatepass")) == {
         "basedir": "/opt/zimbra/common",
         "data_dir": "/ignored",
         "datadir": "/opt/zimbra/db/data",
@@ -696,7 +746,7 @@ Max-Connections=200
     st.text() | st.lists(st.sampled_from(["[mysqld]", "[", "a", "a=b", "=", "datadir=", "[]", "a b"])).map("\n".join)
 )
 def test_any_text_is_some_options_file(text: str) -> None:
-    assert all(name == name.lower() for name in parse_my_cnf(text))
+    assert all(name == name.lower() for name in parse_my_cnf(text.encode("utf-8", "surrogatepass")))
 
 
 @settings(max_examples=2_000, deadline=None)

@@ -28,6 +28,7 @@ from zcs_exporter.contract import (
     Sample,
     Shortfall,
 )
+from zcs_exporter.hostio import OpenDirectory
 
 SPOOL = "/opt/zimbra/data/postfix/spool"
 MAIN_CF = "/opt/zimbra/common/conf/main.cf"
@@ -172,14 +173,14 @@ def test_evidence_is_ten_names_at_most_and_none_is_a_label(mta: Mta) -> None:
 
 def test_while_files_are_unread_their_queue_has_a_count_only_and_the_shortfall_says_so(mta: Mta) -> None:
     mta.put("deferred", count=3)
-    real_open = mta.host.open
 
-    def refuse(path: str) -> int:
-        if "/deferred/" in path and not path.endswith("1"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
-        return real_open(path)
+    class Sick(OpenDirectory):
+        def head(self, name: str, length: int) -> tuple[os.stat_result, bytes]:
+            if not name.endswith("1"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+            return super().head(name, length)
 
-    mta.host.open = refuse  # type: ignore[method-assign]
+    mta.host.open_directory = lambda path: Sick(mta.host.path(path))  # type: ignore[method-assign]
     findings = mta.collect()
     found = values(findings)
 
@@ -192,6 +193,39 @@ def test_while_files_are_unread_their_queue_has_a_count_only_and_the_shortfall_s
     first, second = shortfalls(findings)
     assert first.message.startswith(f"{SPOOL}/deferred: 2 of 3 files are still to be read")
     assert "Input/output error" in second.message
+
+
+def test_of_very_many_messages_the_first_round_tells_the_count_alone_and_says_that_more_follows(mta: Mta) -> None:
+    mta.put("incoming", age=5000, count=2001)
+
+    findings = mta.collect()
+    found = values(findings)
+
+    assert found["queue_messages{incoming}"] == 2001
+    assert not {name for name in found if name.startswith(("queue_bytes", "queue_oldest", "queue_age"))} - {
+        name for name in found if "{incoming" not in name
+    }
+    assert "intake_oldest_age_seconds{incoming}" not in found
+    assert shortfalls(findings)[0].message.startswith(f"{SPOOL}/incoming: 2001 of 2001 files are still to be read")
+    assert mta.collector.unfinished
+
+    while mta.collector.unfinished:
+        found = mta.values()
+    assert found["intake_oldest_age_seconds{incoming}"] == 5000
+
+
+def test_a_round_that_fails_is_not_repeated_before_its_time(mta: Mta) -> None:
+    mta.put("incoming", count=2001)
+    mta.collect()
+
+    def refuse(path: str):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    mta.host.scandir = refuse  # type: ignore[method-assign]
+    with pytest.raises(CollectError):
+        mta.collect()
+
+    assert not mta.collector.unfinished
 
 
 # Growth and floods

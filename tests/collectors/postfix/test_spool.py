@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeHost
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from queue_writer import put, queue_file, record
 
-from collectors.formats.queue_file import Envelope, parse_queue_file
+from collectors.formats.queue_file import Envelope, _parse_common, parse_queue_file, parse_records
 from collectors.postfix.index import Index
 from collectors.postfix.known import Names
 from collectors.postfix.spool import QUEUES, QueueState, Spool
 from zcs_exporter.contract import GRANT, Clock, CollectError, Reason
+from zcs_exporter.hostio import OpenDirectory
 from zcs_exporter.inotify import Changes, DirectoryWatch
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "postfix"
@@ -42,6 +43,26 @@ class MoodyWatch(DirectoryWatch):
         return Changes(lost=True) if self.moods and self.moods.pop(0) == "loses" else told
 
 
+class SpyDirectory(OpenDirectory):
+    """A directory of a ``SpyHost``."""
+
+    def __init__(self, host: "SpyHost", path: str) -> None:
+        super().__init__(host.path(path))
+        self.host = host
+        self.path = path
+
+    def head(self, name: str, length: int) -> tuple[os.stat_result, bytes]:
+        path = f"{self.path}/{name}"
+        self.host.opened.append(path)
+        if path in self.host.refused:
+            raise OSError(self.host.refused[path], os.strerror(self.host.refused[path]), path)
+        return super().head(name, length)
+
+    def lstat(self, name: str) -> os.stat_result:
+        self.host.asked += 1
+        return super().lstat(name)
+
+
 class SpyHost(FakeHost):
     """Counts what is opened and listed, and refuses files it was told to refuse."""
 
@@ -50,13 +71,11 @@ class SpyHost(FakeHost):
         self.moods: list[str] = []
         self.opened: list[str] = []
         self.listed: list[str] = []
+        self.asked = 0
         self.refused: dict[str, int] = {}
 
-    def open(self, path: str) -> int:
-        self.opened.append(path)
-        if path in self.refused:
-            raise OSError(self.refused[path], os.strerror(self.refused[path]), path)
-        return super().open(path)
+    def open_directory(self, path: str) -> OpenDirectory:
+        return SpyDirectory(self, path)
 
     def scandir(self, path: str):
         self.listed.append(path)
@@ -69,7 +88,7 @@ class SpyHost(FakeHost):
 class Bench:
     """A spool below a temporary directory and its reader."""
 
-    def __init__(self, root: Path, **options: float) -> None:
+    def __init__(self, root: Path, **options: int) -> None:
         self.host = SpyHost(root)
         self.base = f"{root}{SPOOL}"
         for queue in QUEUES:
@@ -92,6 +111,7 @@ class Bench:
     def look(self) -> dict[str, QueueState]:
         self.host.opened.clear()
         self.host.listed.clear()
+        self.host.asked = 0
         self.wall = time.time()
         return self.spool.look()
 
@@ -253,6 +273,61 @@ def test_any_bytes_give_an_envelope_or_an_error(data: bytes) -> None:
 @given(st.lists(st.tuples(st.sampled_from("CTASROMpFX"), st.binary(max_size=200)), max_size=8))
 def test_any_records_give_an_envelope_or_an_error(records: list[tuple[str, bytes]]) -> None:
     parse_or_error(b"".join(record(kind, data) for kind, data in records))
+
+
+FIELDS = st.sampled_from("AAAASRROMpTC")
+TEXTS = (
+    st.sampled_from((b"", b"a@example.com", b"Bob@Example.ORG\0", b"rfc822;a@b", b"sasl_username=eve", b"A\x05xR\x01A"))
+    | st.binary(max_size=20)
+    | st.binary(min_size=120, max_size=140)
+)
+
+
+COMMON_SIZES = b"%15d %15d %15d %15d %15d %15d" % (378, 650, 1, 0, 378, 0)
+COMMON_STAMP = b"1795306322 548829"
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(
+    st.just(COMMON_SIZES) | st.text("0123456789 ", max_size=100).map(str.encode),
+    st.just(COMMON_STAMP)
+    | st.tuples(st.integers(0, 10**11), st.integers(0, 10**6)).map(lambda time: b"%d %d" % time)
+    | st.text("0123456789 A\0", max_size=20).map(str.encode),
+    st.lists(st.tuples(st.just("A") | FIELDS, TEXTS), max_size=4),
+    st.lists(st.tuples(FIELDS, TEXTS), max_size=4),
+    st.integers(0, 60),
+    st.lists(st.tuples(st.integers(97, 300), st.integers(0, 255)), max_size=2),
+)
+@example(COMMON_SIZES, COMMON_STAMP, [], [], len(record("M", b"")) + 3, [])  # cut within the recipient
+@example(COMMON_SIZES, COMMON_STAMP, [("A", b"x" * 200 + TAIL)], [], 0, [])  # a length of two bytes
+def test_the_short_way_through_a_common_file_ends_where_the_long_one_does(
+    sizes: bytes,
+    stamp: bytes,
+    before: list[tuple[str, bytes]],
+    after: list[tuple[str, bytes]],
+    cut: int,
+    damage: list[tuple[int, int]],
+) -> None:
+    head = bytearray(record("C", sizes) + record("T", stamp) + record("A", b"rewrite_context=local"))
+    head += b"".join(record(kind, data) for kind, data in before) + record("S", b"c@example.com")
+    head += b"".join(record(kind, data) for kind, data in after) + TAIL
+    for place, byte in damage:
+        if place < len(head):
+            head[place] = byte
+    for data in (bytes(head), bytes(head[: len(head) - cut])):
+        try:
+            long = parse_records(data)
+        except CollectError:
+            with pytest.raises(CollectError):
+                parse_queue_file(data)
+        else:
+            assert parse_queue_file(data) == long
+
+
+def test_the_files_of_a_real_postfix_go_the_short_way() -> None:
+    content = (FIXTURES / "postfix-3.7.11-deferred-4D3F72200B0").read_bytes()
+
+    assert _parse_common(content) == Envelope(511, 1795306986, "alice@example.com", "example.net")
 
 
 def parse_or_error(data: bytes) -> None:
@@ -435,26 +510,62 @@ def test_a_directory_that_changed_within_the_guard_is_listed_again(bench: Bench)
     assert bench.look()["active"].messages == 2
 
 
-def test_counts_come_before_the_first_walk_is_over_and_nothing_is_read_twice(bench: Bench) -> None:
+def test_counts_come_before_the_first_walk_is_over_and_nothing_is_read_twice(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, at_once=30)
     for number in range(30):
         bench.put(f"deferred/{number % 4}/A{number:09X}", queue_file(size=10))
     bench.put("active/8764910C06A")
-    bench.tick = 0.15  # each look at the clock: a second is up after six files
+    bench.tick = 0.04  # each look at the clock: the budget is spent after some six files
 
     first = bench.look()
-    opened = list(bench.host.opened)
-    looks = 1
-    while bench.look()["deferred"].unread:
+    assert (bench.host.opened, bench.host.listed) == ([], [])
+    assert bench.spool.unfinished
+    opened: list[str] = []
+    looks = 0
+    while bench.spool.unfinished:
+        states = bench.look()
         opened += bench.host.opened
         looks += 1
-    opened += bench.host.opened
+        assert states["deferred"].messages == 30
+        assert bench.spool.unfinished == (states["deferred"].unread > 0)
 
-    assert first["deferred"].messages == 30
-    assert 0 < first["deferred"].unread < 30
-    assert first["active"].unread == 0
+    assert (first["deferred"].messages, first["deferred"].unread, first["deferred"].oldest) == (30, 30, None)
+    assert (first["active"].messages, first["active"].unread) == (1, 1)
     assert looks > 3
     assert len(opened) == len(set(opened)) == 31
     assert bench.look()["deferred"].bytes == 300
+
+
+def test_few_messages_are_counted_and_read_at_the_first_look(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, at_once=3)
+    for number in range(3):
+        bench.put(f"deferred/{number}/A{number:09X}", queue_file(size=10))
+
+    assert bench.look()["deferred"].bytes == 30
+    assert not bench.spool.unfinished
+
+
+def test_the_first_count_takes_the_names_that_are_queue_ids_at_any_depth(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, at_once=0)
+    for name in ("8764910C06B", "8/7/8764910C06C", "8/4gYJ2R3zjJz1Wb", "8/README", "7/ABCDE", "6/Ü", "X"):
+        bench.put(f"deferred/{name}")
+    os.symlink("..", f"{bench.base}/deferred/8/8")
+    os.rmdir(f"{bench.base}/corrupt")
+
+    states = bench.look()
+
+    assert {queue: state.messages for queue, state in states.items()} == {**dict.fromkeys(QUEUES, 0), "deferred": 3}
+    assert bench.look()["deferred"].messages == 3
+
+
+def test_a_queue_that_is_no_directory_is_an_error_at_the_first_count_too(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, at_once=0)
+    os.rmdir(f"{bench.base}/hold")
+    Path(f"{bench.base}/hold").touch()
+
+    for _ in range(2):
+        with pytest.raises(CollectError, match="reading /opt/zimbra/data/postfix/spool/hold: Not a directory"):
+            bench.look()
 
 
 # What the kernel tells
@@ -462,15 +573,38 @@ def test_counts_come_before_the_first_walk_is_over_and_nothing_is_read_twice(ben
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Bench:
-    """A spool with twenty deferred messages in four directories that are watched since the second look."""
+    """A spool with twenty deferred messages in four directories that are watched."""
     bench = Bench(tmp_path, watch_from=5)
     for number in range(20):
         bench.put(f"deferred/{number % 4}/A{number:09X}", queue_file(size=10))
     bench.settle()
     bench.look()
+    assert len(bench.spool._watches) == 4
     bench.look()
-    assert bench.host.listed == [f"{SPOOL}/deferred/{number}" for number in range(4)]
+    assert bench.host.listed == []
     return bench
+
+
+def test_a_directory_that_changed_before_its_watch_began_is_listed_once_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, watch_from=2)
+    for number in range(6):
+        bench.put(f"deferred/{number % 2}/A{number:09X}")
+    bench.settle()
+    real = bench.host.watch_directories
+
+    def late() -> DirectoryWatch:
+        bench.put("deferred/0/B000000001")  # between the listing and the watch
+        return real()
+
+    bench.host.watch_directories = late  # type: ignore[method-assign]
+
+    assert bench.look()["deferred"].messages == 6
+    bench.put("deferred/0/B000000002")  # of which the kernel tells
+    assert bench.look()["deferred"].messages == 8
+    assert bench.host.listed == [f"{SPOOL}/deferred/0"]
+    bench.put("deferred/0/B000000003")
+    assert bench.look()["deferred"].messages == 9
+    assert bench.host.listed == []
 
 
 def test_a_large_directory_is_not_listed_when_it_changes(watched: Bench) -> None:
@@ -506,6 +640,8 @@ def test_a_name_that_came_and_went_or_is_no_message_changes_nothing(watched: Ben
     for name in ("C000000001", "README", "C000000002", "Ü"):
         os.unlink(watched.put(f"deferred/1/{name}"))
     os.mkfifo(f"{watched.base}/deferred/1/C000000003")
+    os.symlink("A000000001", f"{watched.base}/deferred/1/C000000004")
+    os.mkdir(f"{watched.base}/deferred/1/C000000005")
     watched.put("deferred/1/notes")
 
     assert watched.look() == before
@@ -583,6 +719,9 @@ def test_where_nothing_can_be_watched_a_changed_directory_is_listed_and_an_uncha
 def test_a_failed_look_at_one_watched_directory_loses_nothing_of_the_others(watched: Bench) -> None:
     for number in range(4):
         watched.put(f"deferred/{number}/D00000000{number}")
+        place = f"{watched.base}/deferred/{number}/A00000000{number}"
+        os.rename(place, f"{watched.base}/aside")
+        os.rename(f"{watched.base}/aside", place)
     ask = watched.host.lstat
 
     def refuse(path: str) -> os.stat_result:
@@ -785,6 +924,43 @@ def test_what_was_overwritten_or_reused_in_its_directory_is_put_right_by_the_pac
     assert seen(states) == naive_walk(bench.base, bench.wall)
 
 
+def test_ids_used_again_are_searched_for_after_a_listing_and_files_overwritten_all_the_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, recheck_files=400, watch_from=10**6)
+    for number in range(1000):
+        bench.put(f"deferred/{number:010X}")
+    bench.settle()
+    bench.look()
+    bench.look()
+    assert bench.host.asked <= 10
+
+    bench.put("deferred/FFFFFFFFFF")
+    bench.settle()
+    asked = []
+    for _ in range(5):
+        bench.look()
+        asked.append(bench.host.asked + len(bench.host.opened))
+
+    assert sum(asked) >= 1001 - 10
+    assert max(asked) <= 400 + 1
+    assert asked[-1] <= 10
+
+
+def test_a_known_file_is_read_anew_only_when_its_time_of_change_is_another(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, recheck_files=10**6)
+    for number in range(5):
+        bench.put(f"deferred/{number:010X}", queue_file(size=1))
+    time.sleep(0.03)  # what changed just now may change once more within one tick of the kernel
+    bench.look()
+    with open(f"{bench.base}/deferred/{3:010X}", "r+b") as file:
+        file.write(queue_file(size=7))
+
+    bench.settle()
+    states = bench.look()
+
+    assert states["deferred"].bytes == 11
+    assert bench.host.opened == [f"{SPOOL}/deferred/{3:010X}"]
+
+
 def test_a_queue_id_used_again_in_another_directory_with_the_same_inode_is_read_anew(bench: Bench) -> None:
     path = bench.put("deferred/8764910C06B", queue_file(size=100, sender="old@example.com"))
     bench.look()
@@ -851,7 +1027,7 @@ def test_departures_remembered_are_bounded(tmp_path: Path) -> None:
         os.unlink(f"{bench.base}/deferred/A00000000{number}")
     bench.look()
 
-    assert len(bench.spool._departed) == 3
+    assert len(bench.spool._ledger._departed) == 3
 
 
 @settings(max_examples=200, deadline=None)

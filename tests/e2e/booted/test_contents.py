@@ -24,6 +24,7 @@ def test_everything_has_its_place(listing: dict[str, str]) -> None:
     places = {
         *("/usr/bin/zcs-exporter", "/usr/lib/systemd/system/zcs-exporter.service", "/etc/zcs-exporter/conf.d/"),
         *("/usr/lib/sysusers.d/zcs-exporter.conf", "/usr/lib/tmpfiles.d/zcs-exporter.conf"),
+        *("/usr/share/man/man8/zcs-exporter.8.gz", "/usr/share/bash-completion/completions/zcs-exporter"),
         *("/usr/share/snmp/mibs/ZCS-EXPORTER-MIB.txt", f"{share}/prometheus/zcs-exporter.rules.yaml"),
         *(f"{doc}/{name}" for name in ("README.md", "copyright", "changelog.gz", "changelog.Debian.gz")),
         *(f"{doc}/docs/install.md", f"{doc}/docs/configuration.md", f"{doc}/examples/config.yaml"),
@@ -39,6 +40,7 @@ def test_nothing_is_where_it_does_not_belong(listing: dict[str, str]) -> None:
         *("/etc/zcs-exporter/", "/usr/lib/zcs-exporter/", "/usr/share/doc/zcs-exporter/", "/usr/share/zcs-exporter/"),
         *("/usr/bin/", "/usr/lib/systemd/system/", "/usr/lib/sysusers.d/", "/usr/lib/tmpfiles.d/"),
         *("/usr/share/lintian/overrides/", "/usr/share/python3/runtime.d/", "/usr/share/snmp/mibs/"),
+        *("/usr/share/man/man8/", "/usr/share/bash-completion/completions/"),
     )
     files = [path for path in listing if not path.endswith("/")]
 

@@ -130,7 +130,7 @@ def test_all_faults_are_told_at_once(files: Files) -> None:
 def test_the_doctor_says_who_may_ask_or_what_is_wrong(files: Files) -> None:
     def examined(**section: Any) -> list[Any]:
         data = {"state": {"directory": str(files.directory)}, "snmp_agent": {"listen": "127.0.0.1:1161", **section}}
-        return examine_agent(config_model([]).model_validate(data))
+        return examine_agent(config_model([]).of(data))
 
     assert examined() == []
     [good] = examined(enabled=True, users=[files.write(**USER)])

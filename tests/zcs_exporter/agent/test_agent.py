@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from fakes import ManualClock
+from fakes import ManualClock, unchecked
 from pyasn1.codec.ber import decoder
 from pysnmp.hlapi.v3arch.asyncio import (
     CommunityData,
@@ -120,7 +120,7 @@ async def running(
     users: tuple[UsmUser, ...] = (USER,),
 ) -> AsyncIterator[Scene]:
     clock = manual.clock if manual else Clock()
-    config = SnmpAgentConfig.model_construct(enabled=True, listen=listen, contact="ops@example.com", location="")
+    config = unchecked(SnmpAgentConfig(enabled=True, contact="ops@example.com"), listen=listen)
     identity = EngineIdentity(ENGINE, 1000, ForwardClock(clock))
     access = AgentAccess(users, (COMMUNITY,), ())
     agent = SnmpAgent(config, access, DEFAULT_ROOT, identity, clock, latest, lambda: HOST)
@@ -351,8 +351,11 @@ def test_getbulk_takes_non_repeaters_once_and_gives_at_most_64_variables() -> No
     play(story, latest=lambda: FixedView(small))
 
 
+PROTOCOLS = (usmHMAC192SHA256AuthProtocol, usmAesCfb128Protocol)
+
+
 def user(name: str, auth: str = USER.auth_password) -> UsmUserData:
-    return UsmUserData(name, auth, USER.priv_password, usmHMAC192SHA256AuthProtocol, usmAesCfb128Protocol)
+    return UsmUserData(name, auth, USER.priv_password, *PROTOCOLS)
 
 
 @pytest.mark.parametrize(
@@ -361,11 +364,12 @@ def user(name: str, auth: str = USER.auth_password) -> UsmUserData:
         (CommunityData("public"), "community"),
         (CommunityData(COMMUNITY.community, mpModel=0), "version"),
         (UsmUserData("nms"), "security"),
-        (UsmUserData("nms", USER.auth_password, authProtocol=usmHMAC192SHA256AuthProtocol), "unproven"),
-        (user("nobody"), "unproven"),
-        (user("nms", "a wrong pass phrase"), "unproven"),
+        (UsmUserData("nms", USER.auth_password, authProtocol=usmHMAC192SHA256AuthProtocol), "security"),
+        (user("nobody"), "user"),
+        (user("nms", "a wrong pass phrase"), "key"),
+        (UsmUserData("nms", USER.auth_password, "a wrong pass phrase", *PROTOCOLS), "key"),
     ],
-    ids=["public", "version 1", "no keys", "no privacy", "unknown user", "wrong key"],
+    ids=["public", "version 1", "no keys", "no privacy", "unknown user", "wrong key", "wrong privacy key"],
 )
 def test_strangers_learn_nothing(who: object, outcome: str) -> None:
     async def story(scene: Scene) -> None:

@@ -5,7 +5,7 @@ from fakes import ManualClock
 from snmp_messages import GETBULK, GETNEXT, SET, SYS_NAME, discovery, message_2c, message_3, octets, request, scoped
 
 from zcs_exporter.agent.gate import ALL_SOURCES, EACH_SOURCE, LONGEST_DISCOVERY, MOST_SOURCES, AgentGate, Outcome
-from zcs_exporter.snmp.gate import MAX_DATAGRAM
+from zcs_exporter.snmp.gate import MAX_DATAGRAM, Doubt
 
 ENGINE = bytes.fromhex("80001f8805") + bytes(range(12))
 COMMUNITY = "0123456789abcdef"
@@ -74,7 +74,7 @@ def test_what_is_for_another_engine_gets_as_far_as_a_report_if_it_wants_one(gate
     plain = scoped(other, request(SYS_NAME))
 
     assert outcome(gate, message_3(other, b"nms", 7, octets(bytes(64)))) is Outcome.UNPROVEN
-    gate.foreign()
+    gate.doubted(Doubt.ENGINE)
     assert (gate.outcomes[Outcome.ENGINE], gate.outcomes[Outcome.UNPROVEN]) == (1, 0)
     assert outcome(gate, message_3(other, b"nms", 4, plain)) is Outcome.UNPROVEN
     for flags, content in ((3, octets(bytes(64))), (0, plain), (1, plain)):

@@ -26,7 +26,6 @@ from zcs_exporter.config_check import faults_outside
 from zcs_exporter.contract import Clock
 from zcs_exporter.snapshot import Snapshot
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock
-from zcs_exporter.snmp.smi import DEFAULT_ROOT
 from zcs_exporter.survey import Verdict, examine_agent
 
 COMMUNITY = "0123456789abcdef"
@@ -47,7 +46,7 @@ class Scene:
         self.port = free_port()
         clock = Clock()
         made: Facts = facts()
-        views = ViewProvider(DEFAULT_ROOT, lambda: made.snapshot, lambda _: made, Numbers())
+        views = ViewProvider(lambda: made.snapshot, lambda _: made, Numbers())
         self.service = AgentService(EngineIdentity(ENGINE, 1000, ForwardClock(clock)), clock, views, lambda: HOST)
 
     def config(self, community: str = COMMUNITY, **options: Any) -> Config:
@@ -60,7 +59,7 @@ class Scene:
             "allow": ["127.0.0.0/8"],
             "communities": [str(secret)],
         }
-        return config_model([]).model_validate({"snmp_agent": section | options})
+        return config_model([]).of({"snmp_agent": section | options})
 
     async def use(self, config: Config) -> None:
         assert self.service.prepare(config) == []
@@ -263,7 +262,7 @@ def test_one_view_serves_all_requests_until_the_next_snapshot() -> None:
         return facts()
 
     current = [latest]
-    views = ViewProvider(DEFAULT_ROOT, lambda: current[0], gather, Numbers())
+    views = ViewProvider(lambda: current[0], gather, Numbers())
     assert not made
     assert views.view() is views.view()
     assert len(made) == 1
@@ -289,7 +288,7 @@ def test_a_number_is_saved_with_the_first_snapshot_that_has_the_row() -> None:
         return Facts(snapshot, known.alarms, known.targets, known.host)
 
     numbers = Numbers()
-    views = ViewProvider(DEFAULT_ROOT, lambda: known.snapshot, gather, numbers)
+    views = ViewProvider(lambda: known.snapshot, gather, numbers)
     views.foresee(known.snapshot)
 
     assert numbers.changes() == {

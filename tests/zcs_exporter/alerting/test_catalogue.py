@@ -7,11 +7,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fakes import ManualClock
+from fakes import ManualClock, unchecked
 from snapshots import reading, sample, snapshot
 
 from zcs_exporter.alerting.evaluate import Evaluator, Policy, SteadyClock
-from zcs_exporter.alerting.model import AlertRule, Example, Severity, load_catalogue, placeholders
+from zcs_exporter.alerting.model import (
+    PARSED_FILE,
+    AlertRule,
+    Example,
+    Family,
+    Severity,
+    load_catalogue,
+    placeholders,
+    render_parsed,
+)
 from zcs_exporter.alerting.prometheus_rules import (
     RULES_FILE,
     TESTS_FILE,
@@ -117,12 +126,11 @@ def test_a_rendered_threshold_that_moved_fails_the_promtool_tests(tmp_path: Path
     (tmp_path / RULES_FILE).write_text(render_rules(CATALOGUE.alerts).replace(">= on (job", "> on (job"))
     rules = [rule for rule in CATALOGUE.alerts if rule.name == "ZcsFilesystemFull"]
     at_the_edge = [
-        rule.model_copy(
-            update={
-                "examples": (
-                    Example(labels={"mountpoint": "/"}, values={"zcs_filesystem_used_ratio": 0.85}, fires="warning"),
-                )
-            }
+        unchecked(
+            rule,
+            examples=(
+                Example(labels={"mountpoint": "/"}, values={"zcs_filesystem_used_ratio": 0.85}, fires="warning"),
+            ),
         )
         for rule in rules
     ]
@@ -143,5 +151,35 @@ def test_every_rule_of_the_rendered_file_compares_with_the_published_threshold()
         assert marks in rule["expr"]
 
 
+def test_rules_link_to_runbooks_only_where_their_address_is_known() -> None:
+    def annotations(runbooks: str | None) -> list[dict[str, str]]:
+        groups = yaml.safe_load(render_rules(CATALOGUE.alerts, runbooks=runbooks))["groups"]
+        return [rule["annotations"] for group in groups for rule in group["rules"]]
+
+    assert all(set(each) == {"summary", "description"} for each in annotations(None))
+    links = {each["runbook_url"] for each in annotations("https://wiki.example.com/zcs/alerts.md")}
+    assert links == {f"https://wiki.example.com/zcs/alerts.md#{rule.name.lower()}" for rule in CATALOGUE.alerts}
+
+
 def test_severities_are_nagios_exit_codes() -> None:
     assert [severity.value for severity in Severity] == [0, 1, 2, 3]
+
+
+def test_what_was_parsed_before_counts_only_where_a_file_is_still_the_same(tmp_path: Path) -> None:
+    for file in asset("alerts").glob("*.yaml"):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / PARSED_FILE).write_text(render_parsed(tmp_path).replace("Disk", "Plate"))
+    first, *_ = load_catalogue(tmp_path, [Family.FILESYSTEM]).alerts
+    assert "Plate" in str(first.subject)
+
+    (tmp_path / PARSED_FILE).write_text(render_parsed(tmp_path))
+    assert load_catalogue(tmp_path) == CATALOGUE
+
+    changed = tmp_path / "filesystem.yaml"
+    changed.write_text(changed.read_text().replace("Disk", "Plate"))
+    first, *_ = load_catalogue(tmp_path, [Family.FILESYSTEM]).alerts
+    assert "Plate" in str(first.subject)
+
+    for unusable in ("", "[[]]", "{"):
+        (tmp_path / PARSED_FILE).write_text(unusable)
+        assert load_catalogue(tmp_path).events == CATALOGUE.events

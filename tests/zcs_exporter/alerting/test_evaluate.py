@@ -42,7 +42,7 @@ def rule(**changes: object) -> AlertRule:
         del description["value"]
     if "all" in changes:
         del description["above"]
-    return AlertRule.model_validate(description)
+    return AlertRule.of(description)
 
 
 @dataclass
@@ -65,6 +65,10 @@ class Story:
         told = self.see(reading("filesystem", samples, declares=[METRIC], **changes))  # type: ignore[arg-type]
         return [(each.change, each.severity) for each in told]
 
+    def pending(self) -> list[tuple[Severity, float]]:
+        found = self.evaluator.pending({self.rule.name: self.policy})
+        return [(each.severity, each.wait) for each in found]
+
     def later(self, seconds: float, ratio: float | None, **changes: object) -> list[tuple[Change, Severity]]:
         self.manual.advance(seconds)
         return self.used(ratio, **changes)
@@ -83,6 +87,52 @@ def test_an_alarm_is_raised_when_its_hold_is_over_and_not_before() -> None:
     assert story.later(1, 0.9) == []
 
 
+def test_until_then_it_is_pending_and_says_what_it_becomes_and_when() -> None:
+    story = Story(rule(**{"for": {"warning": "15m", "critical": "5m"}}))
+    story.used(0.96)
+    story.later(60, 0.96)
+
+    assert story.pending() == [(Severity.CRITICAL, 240)]
+    story.later(240, 0.96)
+    assert [alarm.severity for alarm in story.evaluator.active()] == [Severity.CRITICAL]
+    assert story.pending() == []  # the warning that comes after it tells nobody anything
+
+
+def test_an_alarm_that_is_about_to_become_worse_is_pending_too() -> None:
+    story = Story(rule())
+    story.used(0.9)
+    story.later(600, 0.96)
+
+    assert story.pending() == [(Severity.CRITICAL, 600)]
+
+
+def test_what_does_not_hold_any_more_is_not_pending() -> None:
+    story = Story(rule())
+    story.used(0.9)
+    story.later(60, 0.8)
+
+    assert story.pending() == []
+
+
+def test_the_hold_of_the_site_decides_how_long_something_is_pending() -> None:
+    story = Story(rule())
+    story.policy = Policy(story.rule.defaults, hold=60.0)
+    story.used(0.9)
+
+    assert story.pending() == [(Severity.WARNING, 60)]
+
+
+@pytest.mark.parametrize(("last", "known"), [(0.71, 0.71), (None, None)])
+def test_a_clear_knows_the_value_at_that_time_or_that_there_is_none(last: float | None, known: float | None) -> None:
+    story = Story(rule(**{"for": "0s", "keep": "0s"}))
+    story.used(0.97)
+    samples = [] if last is None else [sample(METRIC, MOUNT, last)]
+
+    (told,) = story.see(reading("filesystem", samples, declares=[METRIC]))
+
+    assert (told.change, told.alarm.value, told.value) == (Change.CLEARED, 0.97, known)
+
+
 def test_a_dip_during_the_hold_starts_it_again() -> None:
     story = Story(rule())
     story.used(0.9)
@@ -97,7 +147,9 @@ def test_an_alarm_stays_for_its_keep_time_and_then_clears_once() -> None:
     story = Story(rule(**{"for": "0s"}))
     assert story.used(0.9) == [RAISED]
 
+    assert not story.evaluator.active()[0].over
     assert story.later(60, 0.5) == []
+    assert story.evaluator.active()[0].over
     assert story.later(599, 0.5) == []
     assert story.later(1, 0.5) == [CLEARED]
     assert story.later(60, 0.5) == []

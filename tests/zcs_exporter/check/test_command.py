@@ -237,7 +237,7 @@ def test_who_may_not_read_the_web_configuration_is_told_how_to_ask(capsys: pytes
             os.seteuid(0)
     assert capsys.readouterr().out == (
         f"ZCS UNKNOWN: {web}: Permission denied; run this as root or as the daemon's user, "
-        "or ask with --url and --login\n"
+        "such as by sudo (docs/nagios.md), or ask with --url and --login\n"
     )
 
 

@@ -84,6 +84,16 @@ def test_only_alarms_of_the_rules_that_are_asked_for_count() -> None:
     assert (found.status, found.line) == (Severity.OK, "mail.example.com: no alarm stands")
 
 
+def test_what_is_pending_is_said_and_changes_no_status() -> None:
+    soon = {"alert": "ZcsFilesystemFull", "summary": "/opt is 97% full", "severity": "warning", "seconds": 240}
+    asked = alerts() | {"pending": [soon]}
+    found = judge(asked, snapshot(USED), FULL, all_rules=False)
+    assert found.status is Severity.OK
+    assert found.line == "mail.example.com: no alarm stands; 1 pending: /opt is 97% full, warning in 4m"
+    others = [rule for rule in RULES if rule.name == "ZcsFilesystemReadOnly"]
+    assert "pending" not in judge(asked, snapshot(USED), others, all_rules=False).line
+
+
 def test_performance_data_has_values_beside_the_thresholds_in_force() -> None:
     found = judge(alerts(), snapshot(USED), FULL, all_rules=False)
     assert found.perfdata == ("'ZcsFilesystemFull /opt/zimbra'=47.11%;85;95;0",)

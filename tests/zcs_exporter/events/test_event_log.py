@@ -4,19 +4,24 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from fakes import ManualClock
+from fakes import FakeHost, ManualClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zcs_exporter.alerting.alarm import Change
 from zcs_exporter.config import EventsConfig, PrivacyConfig
-from zcs_exporter.contract import Record
+from zcs_exporter.contract import Record, Recording
 from zcs_exporter.events.event_log import MOST_KINDS, EventLog
 from zcs_exporter.events.ring import KEPT, Ring
 from zcs_exporter.notify.message import Message, MessageKind
+from zcs_exporter.registry import collector_classes
 
+COLLECTORS: Any = collector_classes()
 FAILED = Record("login_failed", 0.0, fields={"account": "ann@example.com", "address": "192.0.2.7"})
 RAISED = Message(MessageKind.ALARM, "1", "mail.example.com", "A", 0.0, "a", number=1, change=Change.RAISED)
 REPEATED = Message(MessageKind.ALARM, "2", "mail.example.com", "A", 0.0, "a", number=1, change=Change.REPEATED)
@@ -100,6 +105,29 @@ def test_every_kind_is_counted_and_those_of_the_daemon_begin_at_zero(manual: Man
         assert (counted["login_failed"], counted["alarm_raised"], counted["stopping"]) == (2, 1, 0)
 
     play(story, manual)
+
+
+def test_what_a_collector_may_tell_is_counted_from_zero_and_a_reload_forgets_nothing(manual: ManualClock) -> None:
+    async def story(events: EventLog) -> None:
+        events.begin([SimpleNamespace(record_kinds=("login_failed", "attack")), object()])
+        assert own(events, "zcs_exporter_events_total")["login_failed"] == 0
+        events.record([FAILED])
+        events.begin([SimpleNamespace(record_kinds=("login_failed",))])
+        counted = own(events, "zcs_exporter_events_total")
+        assert (counted["login_failed"], counted["attack"]) == (1, 0)
+
+    play(story, manual)
+
+
+def test_the_collectors_that_tell_records_say_of_which_kinds_and_there_is_room_for_all(
+    tmp_path: Path, manual: ManualClock
+) -> None:
+    made = [each(each.config_class(), FakeHost(tmp_path), manual.clock) for each in COLLECTORS]
+    telling = {each.name: each.record_kinds for each in made if isinstance(each, Recording)}
+    assert sorted(telling) == ["auth", "logs", "mailflow"]
+    assert {"login_failed", "outbound_flood", "fatal", "mysqld_crashed"} <= {*chain(*telling.values())}
+    kinds = [*chain(*telling.values())]
+    assert len(kinds) < MOST_KINDS * 2 / 3
 
 
 def test_no_number_of_kinds_outgrows_the_page(manual: ManualClock) -> None:

@@ -4,8 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web_parts import EVIDENCE, FAILURES, reading
 
+from zcs_exporter.alerting.alarm import Alarm, Pending
+from zcs_exporter.alerting.model import Severity, load_catalogue
+from zcs_exporter.assets import asset
 from zcs_exporter.contract import CollectError, EvidenceKind, Histogram, Kind, Metric, Reason, Shortfall
-from zcs_exporter.expose.api import snapshot_json
+from zcs_exporter.expose.api import alerts_json, snapshot_json
 from zcs_exporter.snapshot import Failure, Reading, Snapshot
 
 EVERYTHING = frozenset(EvidenceKind)
@@ -55,6 +58,18 @@ def test_the_snapshot_says_what_is_known_and_why_the_rest_is_not() -> None:
     assert (by_name["ldap"]["present"], by_name["ldap"]["absent_because"]) == (False, "no slapd")
     assert (by_name["zimbra"]["present"], by_name["zimbra"]["duration"]) == (None, None)
     assert data["logs"][0]["remedy"] == "start syslog"
+
+
+def test_the_alerts_say_what_may_become_one() -> None:
+    rule = next(each for each in load_catalogue(asset("alerts")).alerts if each.name == "ZcsFilesystemFull")
+    soon = Pending(rule, Alarm(rule.name, (("mountpoint", "/opt/zimbra"),), value=0.97), Severity.CRITICAL, 239.6)
+
+    data = json.loads(alerts_json("mail.example.com", 100.0, (), (soon,), EVERYTHING, now=101.0))
+
+    assert data["alerts"] == []
+    assert [(each["summary"], each["severity"], each["seconds"]) for each in data["pending"]] == [
+        ("/opt/zimbra is 97% full", "critical", 240)
+    ]
 
 
 def test_the_buckets_of_a_histogram_are_told_apart() -> None:

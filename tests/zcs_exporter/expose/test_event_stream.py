@@ -19,9 +19,9 @@ from zcs_exporter.contract import Grade, Record
 from zcs_exporter.events.entry import Entry
 from zcs_exporter.events.ring import KEPT
 from zcs_exporter.expose import event_stream
-from zcs_exporter.expose.connections import IDLE_PATIENCE
 from zcs_exporter.expose.event_stream import MOST_STREAMS
 from zcs_exporter.expose.http import MOST_REQUESTS, WebServer
+from zcs_exporter.expose.server.connections import IDLE_PATIENCE
 from zcs_exporter.notify.message import Message, MessageKind
 
 Serve = Callable[..., None]
@@ -271,7 +271,7 @@ def test_streams_leave_room_for_other_requests_and_have_a_limit_of_their_own(ser
                 last = await many.enter_async_context(stream(web))
             full = await web.get("/api/v1/events", token=TOKEN)
             assert (full.status, full.headers["Retry-After"]) == (503, "5")
-            assert web.server._requests == 0
+            assert web.server._waiting == 0
             last.response.close()
             while len(web.server._streams._open) == MOST_STREAMS:
                 add(view, LOGIN)  # it is noticed with the next event that it gets, or the next ping
@@ -288,7 +288,6 @@ def test_an_open_stream_is_neither_idle_nor_late(serve: Serve, view: FakeView) -
     async def body(web: Running) -> None:
         async with stream(web) as reader:
             connections = web.server._connections
-            assert connections is not None
             now = asyncio.get_running_loop().time()
             connections.sweep(now)
             connections.sweep(now + 10 * IDLE_PATIENCE)
@@ -334,20 +333,18 @@ def test_a_client_that_does_not_read_is_dropped_and_costs_no_more_than_its_buffe
         await loop.sock_sendall(raw, request.encode())
         while not web.server._streams._open:
             await asyncio.sleep(0.005)
-        assert web.server._connections is not None
-        (connection,) = web.server._connections._server.connections
+        (connection,) = web.server._connections._open
         async with stream(web) as reader:
             most = 0
             while len(web.server._streams._open) > 1:
                 add(view, *[big] * 100)
                 for _ in range(100):
                     assert await reader.block() is not None
-                if isinstance(connection.transport, asyncio.WriteTransport):
-                    most = max(most, connection.transport.get_write_buffer_size())
+                most = max(most, connection.transport.get_write_buffer_size())
             assert 0 < most < 512 * 1024
             add(view, LOGIN)
             assert (await reader.event())["kind"] == "admin_login", "one that reads is served on"
-            while len(web.server._connections._server.connections) > 1:
+            while len(web.server._connections) > 1:
                 await asyncio.sleep(0.01)
 
     serve(body)
@@ -367,4 +364,4 @@ def test_a_bug_in_an_event_ends_the_stream_and_is_logged(
 
     serve(body)
 
-    assert "bug while streaming events" in caplog.text
+    assert "bug while answering GET /api/v1/events" in caplog.text

@@ -14,7 +14,6 @@ from pathlib import Path
 import aiohttp
 import bcrypt
 import pytest
-from aiohttp.test_utils import make_mocked_request
 from fakes import ManualClock
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from web_parts import EVIDENCE, TOKEN, Certificates, FakeView, Running, local, reading
@@ -22,9 +21,10 @@ from web_parts import EVIDENCE, TOKEN, Certificates, FakeView, Running, local, r
 from zcs_exporter.config import ConfigError, PrivacyConfig
 from zcs_exporter.contract import EvidenceKind, Grade, Record
 from zcs_exporter.expose.access import Access, Peer, Refusal
-from zcs_exporter.expose.connections import FIRST_PATIENCE, IDLE_PATIENCE
-from zcs_exporter.expose.connections import MOST as MOST_CONNECTIONS
 from zcs_exporter.expose.http import MOST_REQUESTS, WebServer
+from zcs_exporter.expose.server.connections import FIRST_PATIENCE, IDLE_PATIENCE
+from zcs_exporter.expose.server.connections import MOST as MOST_CONNECTIONS
+from zcs_exporter.expose.server.message import Request
 from zcs_exporter.expose.web_config import WebSettings
 
 Serve = Callable[..., None]
@@ -255,7 +255,7 @@ ELSEWHERE = ("192.0.2.0/24", "2001:db8::/32")
 
 def test_only_networks_on_the_list_are_answered_whatever_they_ask(manual: ManualClock) -> None:
     access = Access(local(allow=ELSEWHERE), WebSettings(), TOKEN, manual.clock)
-    request = make_mocked_request("GET", "/", headers={"Host": "localhost"})
+    request = Request("GET", "/", "", {"host": "localhost"}, asyncio.Transport())
 
     for address, refused in (("192.0.2.7", False), ("2001:db8::7", False), ("198.51.100.7", True), ("::7", True)):
         peer = Peer(ipaddress.ip_address(address), here=False, private=True, certificate=True)
@@ -506,17 +506,17 @@ def test_more_requests_than_allowed_at_once_are_told_to_come_back(serve: Serve, 
 
 
 @pytest.mark.parametrize(
-    "request_text",
+    ("request_text", "status"),
     [
-        b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 10_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(300)) + b"\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
+        (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(300)) + b"\r\n", b"431"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", b"400"),
     ],
 )
-def test_oversized_and_broken_requests_are_refused(serve: Serve, request_text: bytes) -> None:
+def test_oversized_and_broken_requests_are_refused(serve: Serve, request_text: bytes, status: bytes) -> None:
     async def body(web: Running) -> None:
-        assert b" 400 " in (await raw(web.server.port, request_text)).partition(b"\r\n")[0]
+        assert (await raw(web.server.port, request_text)).split(b" ")[1] == status
         assert (await web.get("/-/healthy")).status == 200
 
     serve(body)
@@ -526,17 +526,16 @@ def test_connections_that_keep_us_waiting_are_ended(serve: Serve) -> None:
     async def body(web: Running) -> None:
         now = asyncio.get_running_loop().time()
         connections = web.server._connections
-        assert connections is not None
         reader, writer = await asyncio.open_connection("127.0.0.1", web.server.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: loc")
         assert (await web.get("/-/healthy")).status == 200
         connections.sweep(now)
         connections.sweep(now + FIRST_PATIENCE / 2)
-        assert len(connections._server.connections) == 2
+        assert len(connections) == 2
         connections.sweep(now + FIRST_PATIENCE + 1)
         assert await reader.read() == b""
         writer.close()
-        assert len(connections._server.connections) == 1, "one that asked before is kept for its next request"
+        assert len(connections) == 1, "one that asked before is kept for its next request"
         idle_reader, idle_writer = await asyncio.open_connection("127.0.0.1", web.server.port)
         idle_writer.write(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await idle_reader.readuntil(b"healthy\n")

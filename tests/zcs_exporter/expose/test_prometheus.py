@@ -3,7 +3,6 @@
 import gzip
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from zcs_exporter.contract import Histogram, Kind, Metric, Sample
-from zcs_exporter.expose.prometheus import Exposition, Format, _Shape, negotiate, render
+from zcs_exporter.expose.prometheus import Exposition, Format, negotiate, render
 from zcs_exporter.snapshot import Reading, Snapshot, vet
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -219,23 +218,13 @@ def test_whatever_came_before_a_page_is_that_of_its_own_samples(
 ) -> None:
     kept = Exposition()
     for number, found in enumerate([*rounds, rounds[-1]]):
-        samples = vet(replace(sample, value=value) for sample, value in found).samples
+        samples = vet(sample._replace(value=value) for sample, value in found).samples
         latest = Snapshot(number, 0.0, {"all": Reading("all", (), samples=samples)})
 
         page = kept.page(latest, form)
 
         assert page == Exposition().page(latest, form)
         assert page == whole(samples, form)
-
-
-def test_only_values_are_rendered_anew_while_the_series_stay_the_same() -> None:
-    shape = _Shape(EXAMPLES, Format.TEXT)
-
-    assert shape.fits([replace(sample, value=7.0) for sample in EXAMPLES])
-    assert not shape.fits(EXAMPLES[:-1])
-    assert not shape.fits([*EXAMPLES[1:], EXAMPLES[0]])
-    for change in ({"labels": ("/", "ext4")}, {"metric": LINES}, {"suffix": "_sum"}, {"bound": "0.5"}):
-        assert not shape.fits([replace(EXAMPLES[0], **change), *EXAMPLES[1:]])
 
 
 @pytest.mark.parametrize(

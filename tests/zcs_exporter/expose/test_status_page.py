@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import unchecked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from page_parts import HOSTILE, NOW, Page, scene, show
 from web_parts import EVIDENCE, FAILURES, MESSAGES, reading
 
-from zcs_exporter.alerting.alarm import Alarm, Change
+from zcs_exporter.alerting.alarm import Alarm, Change, Pending, SeverityState
 from zcs_exporter.alerting.model import AlertRule, Severity, Unit, Urgency
 from zcs_exporter.alerting.policy import THRESHOLD
 from zcs_exporter.contract import CollectError, EvidenceKind, Kind, Metric, Reason, Shortfall
@@ -25,7 +26,7 @@ UNUSABLE = Metric("zcs_filesystem_unusable", Kind.GAUGE, "Hung.", ("mountpoint",
 MAINTENANCE = Metric("zcs_maintenance", Kind.GAUGE, "At work.", ("cause",))
 WAITING = Metric("zcs_exporter_outbox_messages", Kind.GAUGE, "Waiting.", ("target",))
 
-RULE = AlertRule.model_validate(
+RULE = AlertRule.of(
     {
         "alert": "ZcsFilesystemFull",
         "id": 201,
@@ -84,7 +85,7 @@ def test_alarms_are_the_verdict_in_words_worst_first() -> None:
 
 
 def test_of_equally_bad_alarms_what_cannot_wait_comes_first_and_the_verdict_says_since_when() -> None:
-    later = RULE.model_copy(update={"urgency": Urgency.TODAY})
+    later = unchecked(RULE, urgency=Urgency.TODAY)
     old = replace(alarm(mountpoint="/a"), since=NOW - 7500)
     text = show(
         alarms=[(later, old), (RULE, replace(alarm(mountpoint="/b"), since=NOW - 60)), (RULE, alarm(Severity.WARNING))]
@@ -122,6 +123,14 @@ def test_an_alarm_that_cannot_be_seen_any_more_says_so() -> None:
     assert "It cannot be seen any more whether this still holds." in text
 
 
+def test_an_alarm_whose_cause_is_gone_says_so_while_it_is_kept() -> None:
+    state = {Severity.CRITICAL: SeverityState(NOW - 9000, firing=True, ended=NOW - 60)}
+
+    assert "This is over; the alarm ends too" in show(alarms=[(RULE, replace(alarm(), states=state))])
+    assert "This is over" not in show(alarms=[(RULE, replace(alarm(Severity.UNKNOWN), states=state))])
+    assert "This is over" not in show(alarms=[(RULE, alarm())])
+
+
 def test_it_is_not_all_good_while_something_cannot_be_seen() -> None:
     failing = replace(reading("jvm"), failure=Failure(Reason.PERMISSION, "no", "", NOW - 60))
     blind = CollectError(Reason.PERMISSION, "opening /opt/zimbra/log/audit.log: Permission denied", "chmod it")
@@ -130,6 +139,23 @@ def test_it_is_not_all_good_while_something_cannot_be_seen() -> None:
     text = show(logs=[("/opt/zimbra/log/audit.log", blind)])
     assert "No alarm, but not everything can be seen: /opt/zimbra/log/audit.log" in text
     assert "Permission denied. To do: chmod it" in text
+
+
+def pending(wait: float, mountpoint: str = "/opt/zimbra", rule: AlertRule = RULE) -> Pending:
+    return Pending(rule, replace(alarm(mountpoint=mountpoint), alarm_id=0), Severity.CRITICAL, wait)
+
+
+def test_it_is_not_all_good_while_an_alarm_is_in_its_hold() -> None:
+    text = show(pending=[pending(240), pending(300, "/b")])
+
+    assert "Warning No alarm yet, 2 pending: /opt/zimbra is 96% full (critical in 4m), and 1 more below" in text
+    assert "/b is 96% full Critical in 5m ZcsFilesystemFull (201)" in text
+    assert "1 alarm: 1 critical; 1 pending" in show(alarms=[(RULE, alarm())], pending=[pending(0.4, "/b")])
+    assert "/b is 96% full (critical at the next look)" in show(pending=[pending(0.4, "/b")])
+
+
+def test_what_is_pending_for_information_only_does_not_warn() -> None:
+    assert "Ok No alarm yet, 1 pending" in show(pending=[pending(9, rule=unchecked(RULE, urgency="info"))])
 
 
 def test_it_is_not_all_good_while_a_service_is_down() -> None:
@@ -280,7 +306,7 @@ def test_hostile_text_stays_text_wherever_it_stands() -> None:
         Reading("backup", (), rounds=1, present=False, absent_because=HOSTILE),
         own=(WAITING.sample(1, target=HOSTILE),),
         host=HOSTILE,
-        alarms=[(RULE.model_copy(update={"meaning": HOSTILE, "action": HOSTILE}), alarm(mountpoint=HOSTILE))],
+        alarms=[(unchecked(RULE, meaning=HOSTILE, action=HOSTILE), alarm(mountpoint=HOSTILE))],
         logs=[(HOSTILE, CollectError(Reason.PARSE, HOSTILE, HOSTILE))],
         recent=[Message(MessageKind.EVENT, "e", "h", "x", NOW, HOSTILE, evidence=EVIDENCE)],
     )

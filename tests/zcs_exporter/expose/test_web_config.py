@@ -74,11 +74,11 @@ basic_auth_users:
         (PAIR + ", cert: x}", "line 1: tls_server_config.cert: unknown key; did you mean cert_file?"),
         (
             PAIR + ", client_auth_type: RequireAnyClientCert}",
-            "line 1: tls_server_config.client_auth_type: input should",
+            "line 1: tls_server_config.client_auth_type: must be",
         ),
         (PAIR + ", client_auth_type: VerifyClientCertIfGiven}", "needs client_ca_file; add it"),
         (PAIR + ", client_ca_file: ca.crt}", "client_ca_file does nothing without client_auth_type"),
-        (PAIR + ", min_version: TLS10}", "line 1: tls_server_config.min_version: input should be 'TLS12' or 'TLS13'"),
+        (PAIR + ", min_version: TLS10}", "line 1: tls_server_config.min_version: must be 'TLS12' or 'TLS13'"),
         (PAIR + ", min_version: TLS13, max_version: TLS12}", "min_version is above max_version; swap them"),
         ("tls_server_config: {cert_file: no.crt, key_file: server.key}", "no.crt: No such file or directory; check"),
         ("tls_server_config: {cert_file: client.crt, key_file: server.key}", "cannot be used (KEY_VALUES_MISMATCH)"),

@@ -15,12 +15,15 @@ def rule(name: str) -> AlertRule:
     return next(rule for rule in CATALOGUE.alerts if rule.name == name)
 
 
-def message(name: str, labels: dict[str, str], change: Change, severity: Severity, value: float) -> Message:
+def message(
+    name: str, labels: dict[str, str], change: Change, severity: Severity, value: float, now: float | None = None
+) -> Message:
     alarm = Alarm(
         name, tuple(sorted(labels.items())), alarm_id=7, severity=Severity.WARNING, value=value, threshold=0.85
     )
     alarm.evidence = (EvidenceItem(EvidenceKind.ADDRESS, "192.0.2.1", 3),)
-    return alarm_message(Transition(change, rule(name), alarm, severity), "abc-1", "mail.example.com", 1000.0)
+    told = Transition(change, rule(name), alarm, severity, value=now)
+    return alarm_message(told, "abc-1", "mail.example.com", 1000.0)
 
 
 def test_a_raise_has_text_value_threshold_and_the_subject_zcs_had() -> None:
@@ -34,9 +37,29 @@ def test_a_raise_has_text_value_threshold_and_the_subject_zcs_had() -> None:
 def test_a_clear_names_the_alarm_and_accuses_nobody() -> None:
     told = message("ZcsAuthIpFailures", {}, Change.CLEARED, Severity.OK, 25)
 
-    assert told.text.startswith("Cleared: ")
+    assert told.text.startswith("Cleared, was: ")
     assert told.evidence == ()
     assert told.alarm_id == 7
+
+
+def test_a_clear_says_what_it_was_and_what_it_is_now() -> None:
+    told = message("ZcsFilesystemFull", {"mountpoint": "/opt/zimbra"}, Change.CLEARED, Severity.OK, 0.97, now=0.71)
+
+    assert told.text == "Cleared, was: /opt/zimbra is 97% full (now 71%)"
+    assert told.value == "71%"
+    assert told.subject == "Disk /opt/zimbra at 71% on mail.example.com"
+
+
+def test_a_clear_of_what_cannot_be_seen_any_more_says_no_value() -> None:
+    told = message("ZcsFilesystemFull", {"mountpoint": "/opt/zimbra"}, Change.CLEARED, Severity.OK, 0.97)
+
+    assert (told.text, told.value) == ("Cleared, was: /opt/zimbra is 97% full", "")
+
+
+def test_a_clear_tells_no_number_where_the_raise_told_none() -> None:
+    told = message("ZcsServiceVitalDown", {"name": "mta"}, Change.CLEARED, Severity.OK, 0, now=1)
+
+    assert told.text == "Cleared, was: mta is down"
 
 
 def test_an_unknown_alarm_says_what_it_was() -> None:

@@ -27,6 +27,7 @@ from snmp_messages import (
 
 from zcs_exporter.contract import Clock
 from zcs_exporter.snmp.envelope import read_envelope
+from zcs_exporter.snmp.gate import Doubt
 from zcs_exporter.snmp.identity import EngineIdentity, ForwardClock
 from zcs_exporter.snmp.secrets import Community, UsmUser
 from zcs_exporter.snmp.smi import Oid, Syntax, Value, VarBind
@@ -47,7 +48,7 @@ class OpenDoor:
         self.admitted: list[bytes] = []
         self.allowed: list[str] = []
         self.denied: list[str] = []
-        self.strangers = 0
+        self.doubts: list[Doubt] = []
         self.crowded = 0
 
     def admits(self, datagram: bytes, source: str) -> bool:
@@ -60,8 +61,8 @@ class OpenDoor:
     def refused(self, source: str) -> None:
         self.denied.append(source)
 
-    def foreign(self) -> None:
-        self.strangers += 1
+    def doubted(self, doubt: Doubt) -> None:
+        self.doubts.append(doubt)
 
     def failed(self, source: str) -> None:
         pass
@@ -190,7 +191,7 @@ def test_what_is_for_another_engine_is_told_ours_if_it_wants_a_report_and_not_re
 
     assert [described(report) for report in wanting] == [(0, ENGINE, (*STATS, 4, 0))] * 3
     assert silent == []
-    assert door.strangers == 4
+    assert door.doubts == [Doubt.ENGINE] * 4
 
 
 @pytest.mark.parametrize("tag", [0xA2, 0xA7, 0xA8], ids=["response", "trap", "report"])

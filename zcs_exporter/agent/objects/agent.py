@@ -3,6 +3,7 @@
 from zcs_exporter import __version__
 from zcs_exporter.agent.facts import Facts, worst
 from zcs_exporter.agent.objects.model import Group, Read, Scalar
+from zcs_exporter.plain import plain_release
 from zcs_exporter.snmp.smi import Syntax
 
 
@@ -11,8 +12,7 @@ def _info(facts: Facts, label: str) -> str | None:
 
 
 def _zimbra_version(facts: Facts) -> Read:
-    version, patch = _info(facts, "version"), _info(facts, "patch")
-    return f"{version} P{patch}" if version and patch else version
+    return plain_release(_info(facts, "version") or "", _info(facts, "patch") or "") or None
 
 
 def _last_collection(facts: Facts) -> Read:

@@ -17,6 +17,7 @@ _SEVERITY = Look(
 )
 _ANSWERS = f"{series('up')} == 1"
 _MUTE = f"{series('up')} == 0"
+_QUIET = "15m"  # after which what happens again is something new
 _LAST_ANSWER = f"time() - max_over_time((timestamp({_ANSWERS}))[$__range:$__interval])"
 
 
@@ -54,7 +55,7 @@ def alarms(catalogue: Catalogue) -> Listing:
         title="What is wrong now, and since when",
         description=(
             "Alarms of the host's own daemon, critical ones first, then the newest, by thresholds and holds in force "
-            "there. The name leads to the runbook; who is behind an alarm is on the daemon's page."
+            "there. What to do, and who is behind an alarm, is on the daemon's page."
         ),
         width=11,
         queries=(
@@ -80,7 +81,14 @@ def changes() -> Listing:
         return f"time() - max_over_time((timestamp({condition}))[$__range:$__interval])"
 
     def rose(name: str) -> str:
-        return last(f"increase({series(name)}[$__rate_interval]) > 0")
+        """When a counter began to rise after a quiet time, the last time that it did, else when the time shown begins.
+
+        Causes come first: of an attack that goes on the beginning counts, not the last login.
+        """
+        rise = f"increase({series(name)}[$__rate_interval]) > 0"
+        before = f"increase({series(name)}[{_QUIET}] offset $__rate_interval) > 0"
+        long_since = f"0 * (increase({series(name)}[$__range]) > 0) + $__range_s"
+        return f"{last(f'{rise} unless {before}')} or {long_since}"
 
     up = series("zcs_service_up")
     found = (
@@ -106,7 +114,7 @@ def changes() -> Listing:
         title="What changed just before",
         description=(
             "Within the time shown, newest first: services, alarms that are over, maintenance, faults that logs tell "
-            "of, what administrators did. Repeated changes are listed once."
+            "of, what administrators did. Of what is repeated within a quarter of an hour the first time is listed."
         ),
         width=10,
         queries=(Query(expr=f"sort(bottomk(20, min by (what) ({' or '.join(found)})))"),),

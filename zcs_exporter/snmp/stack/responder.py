@@ -10,19 +10,18 @@ from pyasn1.codec.ber import encoder  # type: ignore[import-untyped]
 from pysnmp.proto import error, rfc1905  # type: ignore[import-untyped]
 from pysnmp.proto.api import v2c  # type: ignore[import-untyped]
 
-from zcs_exporter.snmp.gate import Door
+from zcs_exporter.snmp.gate import Door, Doubt
 from zcs_exporter.snmp.identity import EngineIdentity
 from zcs_exporter.snmp.notification import MAX_MESSAGE
-from zcs_exporter.snmp.secrets import Community, Secrets, SecretsError
+from zcs_exporter.snmp.secrets import Community, Secrets
 from zcs_exporter.snmp.smi import Oid, Value, VarBind
 from zcs_exporter.snmp.stack.engine import (
     MESSAGE_MODEL,
     USM,
     add_community,
-    add_user,
+    add_tried_user,
     close_engine,
     new_engine,
-    try_cipher,
     typed,
 )
 from zcs_exporter.snmp.stack.security import AgentSecurity
@@ -73,8 +72,8 @@ class AgentDoor(Door, Protocol):
         """Count a request of somebody who may ask, but not for this."""
         ...
 
-    def foreign(self) -> None:
-        """Count what was for another engine."""
+    def doubted(self, doubt: Doubt) -> None:
+        """Count what did not prove who sent it."""
         ...
 
 
@@ -84,7 +83,7 @@ class Responder:
     def __init__(self, identity: EngineIdentity, door: AgentDoor, latest: Callable[[], Mib]) -> None:
         """Answer each request that ``door`` admits from what ``latest`` returns then."""
         self._engine = new_engine(identity)
-        self._engine.security_models[USM] = AgentSecurity(door.foreign)
+        self._engine.security_models[USM] = AgentSecurity(door.doubted)
         self._door = door
         self._latest = latest
         self._broken = False
@@ -103,14 +102,7 @@ class Responder:
         if isinstance(secrets, Community):
             add_community(self._engine, f"community-{number}", secrets.community)
             return
-        try:
-            add_user(self._engine, secrets)
-            try_cipher(secrets)
-        except Exception as exc:
-            raise SecretsError(
-                f"user {secrets.user}: {secrets.auth_protocol} with {secrets.priv_protocol} does not work on this host "
-                f"({type(exc).__name__}: {exc}); use SHA-256 with AES-128"
-            ) from exc
+        add_tried_user(self._engine, secrets)
 
     def open(self, bound: socket.socket) -> None:
         """Answer what comes to a socket, which is ours from now on."""
@@ -143,6 +135,7 @@ class Responder:
             report = {"oid": unknown.name, "val": unknown.syntax}
             response = pdu  # pysnmp reports on a request, and drops what it takes for an answer
         elif security_model == USM and level != _AUTH_PRIV:
+            self._door.doubted(Doubt.SECURITY)
             v2c.apiPDU.set_error_status(response, _AUTHORIZATION_ERROR)
         else:
             _, address = engine.message_dispatcher.get_transport_info(reference)

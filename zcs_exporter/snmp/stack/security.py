@@ -8,8 +8,16 @@ from pysnmp.proto.error import StatusInformation  # type: ignore[import-untyped]
 from pysnmp.proto.secmod.rfc3414.service import SnmpUSMSecurityModel  # type: ignore[import-untyped]
 
 from zcs_exporter.snmp.envelope import EnvelopeError, read_envelope
+from zcs_exporter.snmp.gate import Doubt
 
 _NO_AUTH = 1
+_DOUBTS = (
+    (errind.unknownSecurityName, Doubt.USER),
+    (errind.authenticationFailure, Doubt.KEY),
+    (errind.decryptionError, Doubt.KEY),
+    (errind.notInTimeWindow, Doubt.TIME),
+    (errind.unsupportedSecurityLevel, Doubt.SECURITY),
+)
 
 
 class CarefulSecurity(SnmpUSMSecurityModel):  # type: ignore[misc]  # pysnmp has no types
@@ -49,10 +57,10 @@ class AgentSecurity(CarefulSecurity):
     user is unknown; a manager that has an older id of ours would never learn the new one.
     """
 
-    def __init__(self, foreign: Callable[[], None]) -> None:
-        """Call ``foreign`` with each message that was for another engine."""
+    def __init__(self, doubted: Callable[[Doubt], None]) -> None:
+        """Have ``doubted`` told for each message that proves nothing what is wrong with it, where something is."""
         super().__init__()
-        self._foreign = foreign
+        self._doubted = doubted
 
     def process_incoming_message(self, *parameters: Any) -> Any:
         """Return what is in a message.
@@ -66,8 +74,8 @@ class AgentSecurity(CarefulSecurity):
         except EnvelopeError as exc:
             raise StatusInformation(errorIndication=errind.parseError) from exc
         if not envelope.engine_id or envelope.engine_id == bytes(engine.snmpEngineID):
-            return super().process_incoming_message(*parameters)
-        self._foreign()
+            return self._process_our_own(parameters)
+        self._doubted(Doubt.ENGINE)
         (unknown,) = engine.get_mib_builder().import_symbols("__SNMP-USER-BASED-SM-MIB", "usmStatsUnknownEngineIDs")
         unknown.syntax += 1
         # What is no request gets no report; of what is encrypted the sender says so (RFC 3412, 7.1, 3 b).
@@ -84,3 +92,13 @@ class AgentSecurity(CarefulSecurity):
             maxSizeResponseScopedPDU=int(most) - len(security),
             **request,
         )
+
+    def _process_our_own(self, parameters: tuple[Any, ...]) -> Any:
+        try:
+            return super().process_incoming_message(*parameters)
+        except StatusInformation as exc:
+            found = next((doubt for indication, doubt in _DOUBTS if exc.get("errorIndication") == indication), None)
+            # Without an engine id it only asks who we are, whatever user it names.
+            if found is not None and read_envelope(parameters[6]).engine_id:
+                self._doubted(found)
+            raise
