@@ -65,7 +65,7 @@ generate: $(VENV)/.stamp
 	$(BIN)/python -m zcs_exporter.generate
 
 check-generated: generate
-	git diff --exit-code -- alerts/prometheus docs grafana packaging
+	git diff --exit-code -- alerts docs grafana packaging
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .hypothesis

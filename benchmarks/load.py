@@ -142,9 +142,10 @@ def parse_wrk(text: str) -> Crowd:
     return Crowd(float(rate[1]), shares[50], shares[99], sum(map(int, errors.groups())) if errors else 0)
 
 
-def crowd(port: int, scrapers: int, seconds: float, path: str = "/metrics") -> Crowd:
+def crowd(port: int, scrapers: int, seconds: float, path: str = "/metrics", *, compressed: bool = False) -> Crowd:
     """Have many scrapers ask for a page again and again, each as soon as it has one."""
     command = ["wrk", "--threads", "1", "--connections", str(scrapers), "--duration", f"{max(1, round(seconds))}s"]
+    command += ["--header", "Accept-Encoding: gzip"] if compressed else []
     command += ["--latency", "--timeout", f"{PATIENCE:.0f}s", f"http://127.0.0.1:{port}{path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return parse_wrk(done.stdout)

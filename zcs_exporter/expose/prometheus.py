@@ -32,14 +32,7 @@ _INTEGERS = 1e15
 """Up to here a whole number is written without a fraction or exponent."""
 
 
-class _Word(str):
-    """A text that stands for a number."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
-
-
-_INFINITE: Mapping[float, float | _Word] = {float("inf"): _Word("+Inf"), float("-inf"): _Word("-Inf")}
+_INFINITE: Mapping[float, str] = {float("inf"): "+Inf", float("-inf"): "-Inf"}
 
 
 class Exposition:
@@ -111,10 +104,10 @@ class _Shape:
         for places in families.values():
             lines.append(_header(metrics[places[0]], form).replace("%", "%%"))
             lines += [
-                f"{_series(metrics[each], labels[each], suffixes[each], bounds[each]).replace('%', '%%')} %r\n"
+                f"{_series(metrics[each], labels[each], suffixes[each], bounds[each]).replace('%', '%%')} %s\n"
                 for each in places
             ]
-        self._template = "".join(lines).encode("utf-8", "replace")
+        self._template = "".join(lines)
         order = [place for places in families.values() for place in places]
         self._order = None if order == list(range(len(order))) else order
 
@@ -122,12 +115,12 @@ class _Shape:
         """Return the text with these values."""
         if self._order is not None:
             values = [values[place] for place in self._order]
-        numbers: list[float | _Word] = [
+        numbers: list[float | str] = [
             int(value) if value.is_integer() and -_INTEGERS < value < _INTEGERS else value for value in values
         ]
         if not _INFINITE.keys().isdisjoint(values):
             numbers = [_INFINITE.get(number, number) if isinstance(number, float) else number for number in numbers]
-        return self._template % tuple(numbers)
+        return (self._template % tuple(numbers)).encode("utf-8", "replace")
 
 
 def _header(metric: Metric, form: Format) -> str:
