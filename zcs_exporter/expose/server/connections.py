@@ -62,9 +62,12 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Take a new one in, in the place of another where there are too many."""
         if len(self._open) >= MOST:
-            quiet = [each for each in self._open if not each.busy() and not each.transport.is_closing()]
+            # Those that say good-bye count too: over TLS a client may take half a minute to answer that.
+            quiet = [each for each in self._open if not each.busy()]
             if quiet:
-                min(quiet, key=lambda each: each.since).transport.abort()
+                longest = min(quiet, key=lambda each: each.since)
+                self._open.discard(longest)  # it ends in the next turn; who comes until then ends another one
+                longest.transport.abort()
         self._open.add(connection)
         if self._all_gone is not None:
             connection.transport.abort()

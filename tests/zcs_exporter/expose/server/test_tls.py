@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 
 import pytest
 from http_parts import Serving, responses, with_server
 from web_parts import Certificates
 
+from zcs_exporter.expose.server import connections
 from zcs_exporter.expose.server.door import HANDSHAKE_PATIENCE, MOST_ARRIVING
 from zcs_exporter.expose.server.reader import MOST_TARGET
 
@@ -63,5 +65,27 @@ def test_clients_that_never_agree_on_tls_make_room_for_others(tls: tuple[ssl.SSL
             assert await silent[0][0].read() == b"", "the oldest had to go"
         for _, writer in silent:
             writer.close()
+
+    with_server(body, tls[0])
+
+
+def test_clients_that_never_say_good_bye_make_room_for_others(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST", 5)
+    silent: list[ssl.SSLSocket] = []
+
+    def ask(port: int) -> None:
+        plain = socket.create_connection(("127.0.0.1", port))
+        silent.append(tls[1].wrap_socket(plain, server_hostname="localhost"))
+        silent[-1].sendall(LAST)  # and never read: our good-bye is not answered
+
+    async def body(server: Serving) -> None:
+        for _ in range(12):
+            await asyncio.to_thread(ask, server.door.port)
+        assert len(server.connections) <= connections.MOST
+        assert responses(await server.say(LAST, ssl=tls[1]))[0].status == 200
+        for each in silent:
+            each.close()
 
     with_server(body, tls[0])
