@@ -228,7 +228,7 @@ def test_with_users_even_the_metrics_need_a_login(serve: Serve, tmp_path: Path) 
         for path in (*OPEN, *CLOSED):
             answer = await web.get(path)
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="zcs-exporter"')
-            for login in (basic("alice", "wrong"), basic("bob", "correct horse")):
+            for login in (basic("alice", "wrong"), basic("bob", "correct horse"), {"Authorization": "Basic \xe9"}):
                 assert (await web.get(path, headers=login)).status == 401
         right = basic("alice", "correct horse")
         for path in (*OPEN, "/", "/api/v1/alerts"):
