@@ -153,7 +153,7 @@ class SnmpTargetConfig(Section):
         burst: Messages that may go out at once.
     """
 
-    name: Annotated[str, Limits(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+    name: Annotated[str, Limits(pattern=r"[A-Za-z0-9_.-]{1,32}")]
     host: Annotated[str, Limits(min_length=1, max_length=253)]
     port: Annotated[int, Limits(least=1, most=65535)] = 162
     version: Literal[1, "1", "2c", 3] = 3

@@ -32,7 +32,7 @@ def _address(text: str, port_of_ours: int = 10741) -> str:
 
     try:
         ipaddress.ip_address(host)
-        good = bool(separator) and 0 < int(port) < 65536
+        good = bool(separator) and port.isascii() and port.isdecimal() and 0 < int(port) < 65536
     except ValueError:
         good = False
     if not good:
@@ -77,7 +77,7 @@ def _agentx_place(text: str) -> str:
 def _events_file(name: str) -> str:
     if "/" in name:
         return _absolute(name)
-    if name in ("", ".", "..", "token", "lock") or name.startswith("state.sqlite3"):
+    if name in ("", ".", "..", "token", "lock") or name.startswith("state.sqlite3") or not name.isprintable():
         raise ValueError(f"{name!r} is no name for it; write it like events.jsonl or /var/log/zcs-events.jsonl")
     return name
 

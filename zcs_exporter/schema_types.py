@@ -70,7 +70,7 @@ class Limits:
     """In an annotation: the bounds of a number, or of how many characters or entries there may be.
 
     Attributes:
-        pattern: A regular expression that is found in the text.
+        pattern: A regular expression for the whole text.
     """
 
     above: float | None = None
@@ -206,7 +206,7 @@ def _within(limits: Limits, value: Any) -> Any:
     if limits.max_length is not None and len(value) > limits.max_length:
         text = f"is longer than {limits.max_length} characters"
         raise ValueError(text if isinstance(value, str) else _too_long(limits.max_length))
-    if limits.pattern and not re.search(limits.pattern, value):
+    if limits.pattern and re.fullmatch(limits.pattern, value) is None:
         raise ValueError(f"must match {limits.pattern}")
     return value
 

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from zcs_exporter.schema import Path
 
@@ -16,8 +17,27 @@ class YamlError(ValueError):
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
 
 
+_MOST_NODES = 100_000
+"""Keys and values, each as often as an alias repeats it: ten lines of aliases can stand for a billion."""
+
+_MOST_BITS = 64
+"""Of a whole number: what is longer Python would not even write down."""
+
+
 class _Loader(_Base):  # type: ignore[misc, valid-type]  # one of two classes with the same interface
     """A safe loader with the booleans of YAML 1.2, so that a key ``off`` stays the word it is."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return what a node stands for; whatever its tag and its text do not agree on is a fault with a place."""
+        kind = node.tag.rpartition(":")[2]
+        try:
+            value = super().construct_object(node, deep)
+        except (AttributeError, LookupError, ValueError) as exc:
+            # Not the text itself, which may be a secret.
+            raise ConstructorError(None, None, f"what stands here is no {kind}", node.start_mark) from exc
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ConstructorError(None, None, "the number is too long", node.start_mark)
+        return value
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -38,7 +58,7 @@ def load_yaml(text: str) -> tuple[Any, dict[Path, int]]:
         The value, None for an empty text, and the line of every key and list entry by its path.
 
     Raises:
-        YamlError: Not YAML, a duplicate key, a key that is not a word, an alias inside itself.
+        YamlError: Not YAML, a duplicate key, a key that is not a word, an alias inside itself, or far too much.
     """
     loader = _Loader(text)
     try:
@@ -61,6 +81,8 @@ def load_yaml(text: str) -> tuple[Any, dict[Path, int]]:
 def _index(node: yaml.Node, path: Path, lines: dict[Path, int], above: frozenset[int]) -> None:
     if id(node) in above:
         raise YamlError(f"line {node.start_mark.line + 1}: the alias contains itself")
+    if len(lines) > _MOST_NODES:
+        raise YamlError(f"line {node.start_mark.line + 1}: more than {_MOST_NODES} keys and values")
     above |= {id(node)}
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):

@@ -121,6 +121,23 @@ BROKEN = {
         f"snmp: {{root_oid: 1.3.6.1.4.1{'.1' * 99}}}",
         "has 99 numbers below .*; use 10 at m",
     ),
+    "tag and text that differ": ("web: !!bool maybe", "line 1, column 6: what stands here is no bool"),
+    "number of nothing": ("web: {listen: !!float ''}", "line 1, column 15: what stands here is no float"),
+    "date of nothing": ("web: {listen: !!timestamp x}", "line 1, column 15: what stands here is no timestamp"),
+    "number without digits": ("web: {listen: 0x_}", "line 1, column 15: what stands here is no int"),
+    "number without end": (f"web: {{allow: 0x{'f' * 6000}}}", "line 1, column 14: the number is too long"),
+    "key without end": (f"web: {{? 0x{'f' * 6000} : 1}}", "line 1, column 9: the number is too long"),
+    "aliases of aliases": (
+        "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]" for n in range(1, 12))]),
+        "more than 100000 keys and values",
+    ),
+    "target with a line break in its name": (
+        'notify: {snmp: [{name: "nms\\n", host: h, secrets: /s}]}',
+        r"notify.snmp\[0\].name: must match",
+    ),
+    "port of other digits": ("web: {listen: '127.0.0.1:٨٠'}", "is not an address and port"),
+    "port with a line break": ('web: {listen: "127.0.0.1:80\\n"}', "is not an address and port"),
+    "events file with a control character": ('events: {file: "a\\0b"}', "events.file: .* is no name for it"),
 }
 
 

@@ -86,6 +86,7 @@ def test_what_is_left_out_has_its_default_and_what_is_given_its_type() -> None:
         ({"name": ""}, ("name",), "must not be empty"),
         ({"name": "a" * 9}, ("name",), "is longer than 8 characters"),
         ({"name": "A"}, ("name",), "must match ^[a-z]*$"),
+        ({"name": "a\n"}, ("name",), "must match ^[a-z]*$"),
         ({"wheels": {"spokes": 8}}, ("wheels",), "must be a list; begin each entry with '- '"),
         ({"wheels": "two"}, ("wheels",), "must be a list; write it like [two]"),
         ({"wheels": [{}]}, ("wheels", 0, "spokes"), "is missing"),

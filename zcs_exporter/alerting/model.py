@@ -63,8 +63,8 @@ REPEAT: Mapping[Urgency, float] = {Urgency.NOW: 4 * 3600.0, Urgency.TODAY: 86400
 """Seconds after which an alarm that still stands is told again, unless the alert says otherwise."""
 
 _SEVERITIES = {"warning": Severity.WARNING, "critical": Severity.CRITICAL}
-MetricName = Annotated[str, Limits(pattern=r"^[a-z][a-z0-9_]*$")]
-AlertName = Annotated[str, Limits(pattern=r"^Zcs[A-Z][A-Za-z0-9]+$")]
+MetricName = Annotated[str, Limits(pattern=r"[a-z][a-z0-9_]*")]
+AlertName = Annotated[str, Limits(pattern=r"Zcs[A-Z][A-Za-z0-9]+")]
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
