@@ -2,7 +2,8 @@
 
 Most calls are over in less time than it takes to wake a thread, so all that were quick the last time share one, and
 the event loop is woken once for those that end together. A call that does not come back keeps that thread for
-itself: the others go on in a new one.
+itself: the others go on in a new one, and where two hang at a time each in one of its own, so that nobody waits for
+twenty mounts of one dead server in turn.
 """
 
 import contextlib
@@ -40,11 +41,14 @@ class BlockingCall:
     A thread that never returns cannot be ended: it is left behind, and while it hangs each
     further call fails at once instead of adding a thread. Being a daemon, it does not hold up
     the end of the process, as the default executor's threads would.
+
+    Attributes:
+        what: Its name.
     """
 
     def __init__(self, what: str) -> None:
         """Name the call for error messages, such as ``statvfs of /opt/zimbra/backup``."""
-        self._what = what
+        self.what = what
         self._since: float | None = None
         self._slow = False
         self._lock = threading.Lock()
@@ -82,7 +86,7 @@ class BlockingCall:
             CollectError: As for a call.
         """
         if (hung_for := self.hung_for) is not None:
-            raise CollectError(Reason.TIMEOUT, f"{self._what}: no answer for {hung_for:.0f} s")
+            raise CollectError(Reason.TIMEOUT, f"{self.what}: no answer for {hung_for:.0f} s")
         # Commands without an event loop make such calls ready too, but never call.
         import asyncio
 
@@ -91,13 +95,13 @@ class BlockingCall:
         job = Begun(self, function, loop.create_future(), self._since)
         try:
             if self._slow:
-                threading.Thread(target=job.run_alone, name=self._what, daemon=True).start()
+                job.start_alone()
             else:
                 _lane_of(loop).put(job)
         except RuntimeError as exc:
             self._since = None
             remedy = "raise TasksMax= of the unit, or the limit of processes"
-            raise CollectError(Reason.UNAVAILABLE, f"{self._what}: {exc}", remedy) from exc
+            raise CollectError(Reason.UNAVAILABLE, f"{self.what}: {exc}", remedy) from exc
         return job
 
     def afterwards(self, function: Callable[[], None]) -> None:
@@ -118,7 +122,7 @@ class BlockingCall:
             try:
                 function()
             except Exception:
-                log.exception("%s: bug in what was to follow, please report it", self._what)
+                log.exception("%s: bug in what was to follow, please report it", self.what)
 
 
 class Begun(Generic[T]):
@@ -174,8 +178,15 @@ class Begun(Generic[T]):
         self._call.end(time.monotonic() - begun)
         self.ended = True
 
-    def run_alone(self) -> None:
-        """Call the function and say so; in a thread of its own."""
+    def start_alone(self) -> None:
+        """Have the function called in a thread of its own.
+
+        Raises:
+            RuntimeError: The system gives us no thread.
+        """
+        threading.Thread(target=self._run_alone, name=self._call.what, daemon=True).start()
+
+    def _run_alone(self) -> None:
         self.run()
         with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits any more
             self.waiter.get_loop().call_soon_threadsafe(self.tell)
@@ -213,6 +224,7 @@ class _Lane:
         self._worker: _Worker | None = None
         self._ended: deque[Begun[Any]] = deque()
         self._under_way = 0
+        self._hung = 0  # jobs that kept their threads for themselves and have not come back
         self._watching = False
 
     def put(self, job: "Begun[Any]") -> None:
@@ -251,9 +263,29 @@ class _Lane:
         """Leave the thread to its job where that takes long."""
         with self._lock:
             worker = self._worker
-            if worker is not None and worker.since is not None and time.monotonic() - worker.since > QUICK:
-                self._worker = None
+            if worker is None or worker.since is None or time.monotonic() - worker.since <= QUICK:
+                return
+            self._worker = None
+        self._under_way -= 1
+        self._hung += 1
+        if self._hung > 1:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Give every job that waits a thread of its own."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                try:
+                    job.start_alone()
+                except RuntimeError:  # no more threads: it waits for the one that is shared
+                    self._jobs.put(job)
+                    return
                 self._under_way -= 1
+
+    def _come_back(self, job: Begun[Any]) -> None:
+        self._hung -= 1
+        job.tell()
 
     def _tell(self) -> None:
         while self._ended:
@@ -280,7 +312,7 @@ class _Lane:
                     self._ended.append(job)
             with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits any more
                 if left_alone:
-                    self.loop.call_soon_threadsafe(job.tell)
+                    self.loop.call_soon_threadsafe(self._come_back, job)
                     return
                 untold_since = untold_since or begun
                 if self._jobs.empty() or time.monotonic() - untold_since > TOGETHER:

@@ -88,6 +88,20 @@ def test_nobody_waits_long_for_a_call_that_hangs(gate: threading.Event, before: 
     assert asyncio.run(story()) == [1] * before + [2, 2, 2, 3]
 
 
+def test_nobody_waits_for_many_that_hang_in_turn(gate: threading.Event) -> None:
+    async def story() -> int:
+        hanging = [BlockingCall(f"statvfs of /{number}").begin(gate.wait) for number in range(20)]
+        last = BlockingCall("statvfs of /opt/zimbra").begin(lambda: 2)
+        found = await last.wait(6 * blocking.QUICK)
+        gate.set()
+        await asyncio.gather(*(each.wait() for each in hanging))
+        shared = {await BlockingCall("later")(threading.get_ident) for _ in range(2)}
+        assert len(shared) == 1, "afterwards quick calls share a thread again"
+        return found
+
+    assert asyncio.run(story()) == 2
+
+
 def test_who_comes_while_a_call_hangs_waits_for_nothing(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking, "QUICK", 0.0)
 
