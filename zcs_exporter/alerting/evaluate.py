@@ -90,12 +90,17 @@ class Evaluator:
         return [alarm for alarm in self.alarms.values() if alarm.baseline and not alarm.raised]
 
     def pending(self, policies: Mapping[str, Policy]) -> list[Pending]:
-        """Return what will be an alarm, or a worse one, if it goes on: what comes first, first."""
+        """Return what will be an alarm, or a worse one, if it goes on: what comes first, first.
+
+        Nothing of rules without a policy: while the daemon starts nobody knows yet how long a condition must hold.
+        """
         now = self._steady()
         found = []
         for alarm in self.alarms.values():
             rule = self.rule(alarm)
-            policy = policies[rule.name]
+            policy = policies.get(rule.name)
+            if policy is None:
+                continue
             waits = {
                 severity: max(0.0, state.active_since + _hold(rule, policy, severity) - now)
                 for severity, state in alarm.states.items()

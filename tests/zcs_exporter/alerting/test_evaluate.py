@@ -122,6 +122,14 @@ def test_the_hold_of_the_site_decides_how_long_something_is_pending() -> None:
     assert story.pending() == [(Severity.WARNING, 60)]
 
 
+def test_nothing_that_was_saved_is_pending_before_anybody_knows_the_thresholds() -> None:
+    story = Story(rule())
+    story.used(0.9)
+    later = Evaluator([story.rule], story.evaluator.alarms.values(), SteadyClock(story.manual.clock))
+
+    assert later.pending({}) == []
+
+
 @pytest.mark.parametrize(("last", "known"), [(0.71, 0.71), (None, None)])
 def test_a_clear_knows_the_value_at_that_time_or_that_there_is_none(last: float | None, known: float | None) -> None:
     story = Story(rule(**{"for": "0s", "keep": "0s"}))
