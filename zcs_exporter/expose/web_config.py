@@ -20,7 +20,7 @@ _MAX_FILE = 1 << 20
 _MAX_COST = 16
 
 # $2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG
-_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {
@@ -67,7 +67,8 @@ def load_web_settings(file: str | None) -> WebSettings:
         raise ConfigError(faults)
     tls = None
     if content.tls_server_config is not None:
-        place = f"{file}, line {lines['tls_server_config',]}: tls_server_config"
+        line = lines.get(("tls_server_config",))  # none where it was merged in
+        place = f"{file}: tls_server_config" if line is None else f"{file}, line {line}: tls_server_config"
         tls = _tls_context(content.tls_server_config, os.path.dirname(file), place)
     headers = {} if content.http_server_config is None else content.http_server_config.headers
     return WebSettings(tls, dict(content.basic_auth_users), {name: text for name, text in headers.items() if text})
@@ -193,6 +194,8 @@ def _unreadable(path: str) -> str | None:
             return None
     except OSError as exc:
         return f"{path}: {exc.strerror}; check the path and that the daemon's user may read it"
+    except ValueError:
+        return f"{path!r}: no file can have this name"
 
 
 def _no_password() -> str:
