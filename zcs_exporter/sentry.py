@@ -1,11 +1,14 @@
 """Tells when quiet files change: one look at all of them together, where a look at each would wake a thread each."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 from zcs_exporter.blocking import BlockingCall
 from zcs_exporter.contract import CollectError
 from zcs_exporter.hostio import Host
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between two looks."""
@@ -44,8 +47,11 @@ class Sentry:
         """Look at all files once."""
         try:
             seen = await self._call.within(_PATIENCE, self._signatures)
-        except (CollectError, TimeoutError):
-            # One of them hangs: each is looked at on its own again, so that the others do not wait for it.
+        except Exception as exc:
+            # One of them hangs: each is looked at on its own again, so that the others do not wait for it. Nor may
+            # anything else end this look: nobody would read a quiet log again.
+            if not self._hung and not isinstance(exc, CollectError | TimeoutError):
+                log.exception("looking at the logs: bug, please report it")
             self._hung = True
             self._wake_all()
             return

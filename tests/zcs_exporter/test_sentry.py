@@ -130,3 +130,21 @@ def test_while_one_file_hangs_everybody_looks_for_himself(host: FakeHost, monkey
             forget(sentry)
 
     asyncio.run(story())
+
+
+def test_whatever_keeps_it_from_looking_everybody_looks_for_himself_and_it_is_said_once(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_path: str) -> os.stat_result:
+        raise MemoryError
+
+    async def story() -> None:
+        sentry = await posted(host)
+        monkeypatch.setattr(host, "stat", fail)
+        monkeypatch.setattr(sentry_module, "INTERVAL", 0.0)
+        for _ in range(2):
+            assert await changed(sentry) == [LOG, OTHER, ABSENT]
+
+    asyncio.run(story())
+
+    assert caplog.text.count("bug, please report it") == 1
