@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from zcs_exporter.durations import parse_duration
-from zcs_exporter.schema import Before, Limits, Section
+from zcs_exporter.schema import After, Before, Limits, Section
 from zcs_exporter.text import one_line
 
 
@@ -372,13 +372,24 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
 
 
+_LONGEST = 366 * 86400
+
+
 def _duration(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a duration; write it like 15s, 10m, 24h or 7d")  # noqa: TRY004 - told as a fault
     if isinstance(value, int):
         raise ValueError(f"{value} has no unit; write it like {value}s")  # noqa: TRY004 - told as a fault
     return parse_duration(value) if isinstance(value, str) else value
 
 
-Duration = Annotated[float, Before(_duration), Limits(least=0, most=366 * 86400)]
+def _bounded(seconds: float) -> float:
+    if not 0 <= seconds <= _LONGEST:  # nor is what is no number
+        raise ValueError("must be a duration of at most 366d")
+    return seconds
+
+
+Duration = Annotated[float, Before(_duration), After(_bounded)]
 """Seconds, written ``15s``, ``10m``, ``24h`` or ``7d``."""
 
 

@@ -96,6 +96,9 @@ BROKEN = {
         "the alert has no warning threshold",
     ),
     "heartbeat without unit": ("notify: {heartbeat: 60}", "60 has no unit"),
+    "heartbeat that is a word": ("notify: {heartbeat: false}", "must be a duration; write it like 15s"),
+    "heartbeat that is no number": ("notify: {heartbeat: .nan}", "must be a duration of at most 366d"),
+    "heartbeat of more than a year": ("notify: {heartbeat: 367d}", "must be a duration of at most 366d"),
     "target without secrets": ("notify: {snmp: [{name: a, host: h}]}", r"notify.snmp\[0\].secrets: is missing"),
     "target without name": ("notify: {snmp: [{host: h, secrets: /s}]}", r"notify.snmp\[0\].name: is missing"),
     "misspelt target key": (
