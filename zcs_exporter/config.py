@@ -323,22 +323,22 @@ def load_config(
     """
     faults: list[str] = []
     merged: dict[str, Any] = {}
-    lines: dict[tuple[str | int, ...], int] = {}
+    places: dict[tuple[str | int, ...], str] = {}
     shown = file or DEFAULT_FILE
     parts = [(part, *_parse(part)) for part in _files(file)]
     model = config_model(_sections_of([data for _, data, _, _ in parts], collectors))
-    for part, data, places, problem in parts:
+    for part, data, lines, problem in parts:
         if problem is not None:
             faults.append(problem)
         elif data is not None:
-            _, wrong = check(model, data, places, part)
+            _, wrong = check(model, data, lines, part)
             faults += [*wrong, *_merge(merged, data, part)]
-            lines |= places
+            places |= {path: f"{part}, line {line}" for path, line in lines.items()}
     if faults:
         raise ConfigError(faults)
-    config, faults = check(model, merged, lines, shown)
+    config, faults = check(model, merged, places, shown)
     if config is not None and config.alerts.overrides:
-        faults += _cross_check(config, catalogue or load_catalogue(asset("alerts")), lines, shown)
+        faults += _cross_check(config, catalogue or load_catalogue(asset("alerts")), places, shown)
     if config is None or faults:
         raise ConfigError(faults)
     return config
@@ -412,14 +412,13 @@ def _wrong_way_round(rule: AlertRule, override: Override, place: str) -> list[st
 
 
 def _cross_check(
-    config: Config, catalogue: Catalogue, lines: Mapping[tuple[str | int, ...], int], file: str
+    config: Config, catalogue: Catalogue, places: Mapping[tuple[str | int, ...], str], file: str
 ) -> list[str]:
     """Return faults that no single section can see."""
     faults = []
     known = {rule.name: rule for rule in catalogue.alerts}
     for name, override in config.alerts.overrides.items():
-        line = lines.get(("alerts", "overrides", name))
-        place = f"{file}, line {line}" if line else file
+        place = places.get(("alerts", "overrides", name), file)
         if name not in known:
             import difflib
 

@@ -165,13 +165,13 @@ class Section(Composite):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.options)})"
 
 
-def check(model: type[T], data: object, lines: Mapping[Path, int], source: str) -> tuple[T | None, list[str]]:
+def check(model: type[T], data: object, lines: Mapping[Path, int | str], source: str) -> tuple[T | None, list[str]]:
     """Build ``model`` from parsed YAML.
 
     Args:
         model: The schema.
         data: What the YAML said; None counts as an empty mapping.
-        lines: Line numbers by path, as ``load_yaml`` returns them.
+        lines: Line numbers by path, as ``load_yaml`` returns them; what came from several files has file and line.
         source: File name for the messages.
 
     Returns:
@@ -183,10 +183,10 @@ def check(model: type[T], data: object, lines: Mapping[Path, int], source: str) 
         return None, [_placed(fault, lines, source) for fault in exc.faults]
 
 
-def _placed(fault: Fault, lines: Mapping[Path, int], source: str) -> str:
+def _placed(fault: Fault, lines: Mapping[Path, int | str], source: str) -> str:
     path = fault.path
     line = next((lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in lines), None)
-    place = source if line is None else f"{source}, line {line}"
+    place = line if isinstance(line, str) else source if line is None else f"{source}, line {line}"
     return f"{place}: {dotted(path)}: {fault.message}" if path else f"{place}: {fault.message}"
 
 

@@ -295,6 +295,20 @@ def test_a_value_given_in_two_files_is_a_fault_that_names_the_second(tmp_path: P
     assert found == [f"{tmp_path}/conf.d/10.yaml: log.level: already set by an earlier file; keep it in one of them"]
 
 
+def test_a_fault_that_shows_only_when_all_files_are_put_together_is_placed_in_the_one_that_has_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "10.yaml").write_text("alerts:\n  overrides:\n    ZcsQueueHolt: {off: true}\n")
+
+    [found] = faults(tmp_path, "notify: {snmp: [{name: nms, host: h, secrets: /s}]}")
+    assert found.startswith(f"{tmp_path}/conf.d/10.yaml, line 3: alerts.overrides.ZcsQueueHolt: no such alert")
+
+    (tmp_path / "conf.d" / "10.yaml").write_text("\nnotify: {snmp: [{name: nms, host: h, secrets: /s}]}")
+    [found] = faults(tmp_path, "notify: {snmp: [{name: nms, host: h, secrets: /s}]}")
+    assert found.startswith(f"{tmp_path}/conf.d/10.yaml, line 2: notify: two targets are called nms")
+
+
 @settings(max_examples=2_000, deadline=None)
 @given(st.text())
 def test_any_text_is_a_value_or_a_fault_of_ours(text: str) -> None:
