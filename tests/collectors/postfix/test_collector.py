@@ -8,6 +8,7 @@ from fakes import FakeHost, ManualClock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from queue_writer import put, queue_file
+from snapshots import reading, snapshot
 
 from collectors.postfix.collector import (
     PostfixCollector,
@@ -17,6 +18,10 @@ from collectors.postfix.collector import (
     queue_settings,
 )
 from collectors.postfix.spool import QUEUES
+from zcs_exporter.alerting.alarm import Change
+from zcs_exporter.alerting.evaluate import Evaluator, SteadyClock
+from zcs_exporter.alerting.model import Policy, load_catalogue
+from zcs_exporter.assets import asset
 from zcs_exporter.contract import (
     GRANT,
     CollectError,
@@ -212,6 +217,33 @@ def test_of_very_many_messages_the_first_round_tells_the_count_alone_and_says_th
     while mta.collector.unfinished:
         found = mta.values()
     assert found["intake_oldest_age_seconds{incoming}"] == 5000
+
+
+@pytest.mark.parametrize(
+    ("alert", "queue"), [("ZcsQueueNearExpiry", "deferred"), ("ZcsQueueIntakeStalled", "incoming")]
+)
+def test_an_alarm_does_not_end_because_a_long_queue_is_read_anew(mta: Mta, alert: str, queue: str) -> None:
+    rule = next(rule for rule in load_catalogue(asset("alerts")).alerts if rule.name == alert)
+    evaluator = Evaluator([rule], (), SteadyClock(mta.manual.clock))
+
+    def told() -> list[Change]:
+        mta.manual.advance(15)
+        samples = [finding for finding in mta.collect() if isinstance(finding, Sample)]
+        seen = snapshot(mta.manual.now, reading("postfix", samples, declares=rule.metrics))
+        return [each.change for each in evaluator.evaluate(seen, {alert: Policy(rule.defaults)})]
+
+    mta.put(queue, age=432_000)
+    assert told() == [Change.RAISED]
+    mta.put(queue, age=60, count=2001)
+    assert told() == []
+    mta.restart()
+    assert told() == []
+    assert mta.collector.unfinished
+    while mta.collector.unfinished:
+        assert told() == []
+    mta.clear(queue)
+    mta.put(queue, count=1)
+    assert [change for _ in range(25) for change in told()] == [Change.CLEARED]
 
 
 def test_a_round_that_fails_is_not_repeated_before_its_time(mta: Mta) -> None:
