@@ -70,10 +70,17 @@ def why_unseen(host: Host, seen_from: int | None) -> CollectError | None:
             "process 1 cannot be seen in /proc, so a process that is not seen need not be gone",
             "mount /proc without hidepid, or with gid= set to a group of this daemon",
         )
-    if pid_namespace(host) not in (None, _INITIAL_PID_NAMESPACE, seen_from):
+    if pid_namespace(host) not in (None, _INITIAL_PID_NAMESPACE, seen_from) and not _runs_zcs(host):
         return CollectError(
             Reason.PERMISSION,
             "no process of ZCS can be seen from this PID namespace, where none ever was",
             "run the daemon in the PID namespace of ZCS (containers: --pid=host)",
         )
     return None
+
+
+def _runs_zcs(host: Host) -> bool:
+    """Return whether some program of ZCS can be seen, whichever: where one is, so would be the others."""
+    programs = host.zcs.home + "/"
+    processes = (host.process(int(name)) for name in host.listdir("/proc") if name.isdecimal())
+    return any(each.alive and each.argv[:1] and each.argv[0].startswith(programs) for each in processes if each)

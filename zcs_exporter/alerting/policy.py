@@ -39,7 +39,7 @@ class Override(Section):
     Attributes:
         warning: Threshold that replaces the alert's, in the metric's unit.
         critical: The same.
-        hold: Hold time.
+        hold: Hold time. Rendered rules carry it: print them again after a change.
         keep: How long it stays after the condition ended.
         off: Never raise it.
     """

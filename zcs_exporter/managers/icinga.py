@@ -10,7 +10,7 @@ _HEAD = f"""\
  *
  *   object Host "mail.example.com" {{
  *     import "generic-host"
- *     address = "192.0.2.10"
+ *     address = "192.0.2.20"
  *     vars.zcs = true
  *     vars.zcs_agent = {{ user = "zcs", auth_key = "AUTH-PASSWORD", priv_key = "PRIV-PASSWORD", port = 161 }}
  *   }}

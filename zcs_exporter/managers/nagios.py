@@ -15,7 +15,7 @@ _HEAD = f"""\
 #   define host {{
 #       use         linux-server
 #       host_name   mail.example.com
-#       address     192.0.2.10
+#       address     192.0.2.20
 #       hostgroups  zcs-servers
 #   }}
 #
@@ -35,7 +35,7 @@ _AGENT_HEAD = """\
 #   define host {
 #       use         linux-server
 #       host_name   mail.example.com
-#       address     192.0.2.10
+#       address     192.0.2.20
 #       hostgroups  zcs-servers,zcs-agents
 #       _ZCS_PORT   161            # 1161 where zcs-exporter answers itself and not through snmpd
 #   }

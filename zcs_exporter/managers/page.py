@@ -83,7 +83,7 @@ cat >/etc/nagios4/conf.d/mail.example.com.cfg <<'EOF'
 define host {{
     use         linux-server
     host_name   mail.example.com
-    address     192.0.2.10
+    address     192.0.2.20
     hostgroups  zcs-servers
 }}
 EOF

@@ -321,6 +321,20 @@ def test_a_jvm_that_cannot_be_seen_from_a_foreign_pid_namespace_is_not_down(scen
     assert (shortfall.reason, "--pid=host" in shortfall.remedy) == (Reason.PERMISSION, True)
 
 
+def test_in_a_container_that_shows_another_program_of_zcs_a_jvm_that_is_not_seen_is_down(scene: Scene) -> None:
+    scene.host.write("/proc/self/ns/pid", "")
+    scene.host.add_process(4300, "slapd", "/opt/zimbra/common/libexec/slapd", "-l", "LOCAL0")
+
+    assert scene.values()["zcs_jvm_up", "mailboxd"] == 0
+
+
+def test_a_reader_of_its_logs_is_no_program_of_zcs(scene: Scene) -> None:
+    scene.host.write("/proc/self/ns/pid", "")
+    scene.host.add_process(4300, "tail", "tail", "-f", "/opt/zimbra/log/mailbox.log")
+
+    assert scene.values() == {}
+
+
 def test_a_jvm_that_was_seen_from_its_container_is_down_when_it_is_gone(scene: Scene) -> None:
     scene.host.write("/proc/self/ns/pid", "")
     scene.start(data=perf())
