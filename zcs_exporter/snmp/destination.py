@@ -41,10 +41,11 @@ class Destination:
 
     def no_answer(self) -> "DeliveryError":
         """Return the error for silence, which has more than one reason."""
-        hint = "its user and the privacy key" if self.version == "3" else "its community"
+        hint = "are user and privacy password right" if self.version == "3" else "is the community right"
         return DeliveryError(
             Fault.TIMEOUT,
-            f"{self.name}: no acknowledgement from {self.host} port {self.port}; check the way and {hint}",
+            f"{self.name}: no acknowledgement from {self.host} port {self.port}; does something listen there, "
+            f"does a firewall drop it, {hint}?",
         )
 
 
