@@ -27,7 +27,7 @@ from zcs_exporter.contract import Clock, CollectError, Collector, Durable, LogFe
 from zcs_exporter.engine import Engine, Links
 from zcs_exporter.events.event_log import EventLog
 from zcs_exporter.events.ring import Ring
-from zcs_exporter.expose.http import WebServer
+from zcs_exporter.expose.http import WebServer, load_page
 from zcs_exporter.follow import Followers, LogFollower
 from zcs_exporter.host_settings import HostSettings, host_settings
 from zcs_exporter.hostio import Host
@@ -506,6 +506,7 @@ class Daemon:
         with contextlib.suppress(sqlite3.Error, OSError):  # what is wrong is told by the first commit
             await self._store.reserve()
         await asyncio.sleep(SETTLED)
+        load_page()
         spare_what_stays()
 
     async def _follow_settings(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,11 +17,13 @@ import yaml
 from fakes import FakeHost
 
 from zcs_exporter import daemon as daemon_module
+from zcs_exporter import expose
 from zcs_exporter.alerting.model import load_catalogue
 from zcs_exporter.assets import asset
 from zcs_exporter.config import load_config
 from zcs_exporter.contract import Clock
 from zcs_exporter.daemon import Daemon
+from zcs_exporter.expose import status_page
 from zcs_exporter.hostio import Host
 from zcs_exporter.registry import collector_classes
 
@@ -205,3 +208,15 @@ def test_what_was_made_at_the_start_is_not_looked_through_for_garbage_again(scen
 
     scene.play(story)
     gc.unfreeze()
+
+
+def test_what_renders_the_page_is_loaded_before_anybody_looks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk that it lies on may hang by then, and would take the event loop with it."""
+    monkeypatch.setattr(expose, "status_page", status_page)  # to be put back
+    monkeypatch.delitem(sys.modules, status_page.__name__)
+
+    async def story(daemon: Daemon) -> None:
+        await daemon.until_ready()
+        await until(lambda: status_page.__name__ in sys.modules)
+
+    scene.play(story)

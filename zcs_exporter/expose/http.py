@@ -5,6 +5,7 @@ Handlers only render what the daemon knows; nothing that is asked here starts wo
 
 import asyncio
 import gzip
+import importlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -55,6 +56,11 @@ _HEADERS = {
 }
 _DAYS, _MONTHS = "MonTueWedThuFriSatSun", "JanFebMarAprMayJunJulAugSepOctNovDec"
 _SYSTEM = Clock()
+
+
+def load_page() -> None:
+    """Load what renders the page. A start need not wait for that, and a request must not wait for a disk."""
+    importlib.import_module("zcs_exporter.expose.status_page")
 
 
 class WebServer:
@@ -307,7 +313,6 @@ class WebServer:
         return _html(status_page.render_login(self._view.hostname, wrong=wrong), status)
 
     def _page(self, request: Request) -> Response:
-        # Loaded with the first look at it: most daemons are only scraped, and it takes 2 MB.
         from zcs_exporter.expose import status_page
 
         view, snapshot, visible = self._view, self._view.snapshot(), self._visible(request)
