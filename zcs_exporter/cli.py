@@ -193,6 +193,7 @@ def _alerts(arguments: argparse.Namespace) -> int:
     import json
 
     from zcs_exporter.ask import AskError, ask_daemon
+    from zcs_exporter.durations import format_wait
 
     config = _load(arguments)
     try:
@@ -208,14 +209,9 @@ def _alerts(arguments: argparse.Namespace) -> int:
         if not alarms:
             print("no alarm stands")
         for each in answer.get("pending", ()):  # none of a daemon that waits for its restart after an upgrade
-            print(f"{'pending':9}{each['alert']:28}{each['summary']}: {each['severity']} {_soon(each['seconds'])}")
+            when = format_wait(each["seconds"])
+            print(f"{'pending':9}{each['alert']:28}{each['summary']}: {each['severity']} {when}")
     return UNWELL if alarms else OK
-
-
-def _soon(seconds: float) -> str:
-    from zcs_exporter.durations import format_duration
-
-    return f"in {format_duration(seconds)}" if seconds >= 1 else "at the next look"
 
 
 def _silence(arguments: argparse.Namespace) -> int:

@@ -28,3 +28,8 @@ def format_duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts[:2])
+
+
+def format_wait(seconds: float) -> str:
+    """Return when something comes that is so far off, such as ``in 4m``; what is due is judged at the next look."""
+    return f"in {format_duration(round(seconds))}" if seconds >= 1 else "at the next look"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zcs_exporter.alerting.model import AlertRule, Condition, Severity, Unit
-from zcs_exporter.durations import format_duration
+from zcs_exporter.durations import format_duration, format_wait
 from zcs_exporter.text import one_line
 
 STALE_AFTER = 60.0
@@ -122,8 +122,7 @@ def _soon(pending: Sequence[Mapping[str, Any]]) -> str:
     if not pending:
         return ""
     first = pending[0]
-    when = f"in {format_duration(first['seconds'])}" if first["seconds"] else "at the next look"
-    return f"; {len(pending)} pending: {first['summary']}, {first['severity']} {when}"
+    return f"; {len(pending)} pending: {first['summary']}, {first['severity']} {format_wait(first['seconds'])}"
 
 
 def _maintenance(series: "_Series", now: float) -> str:

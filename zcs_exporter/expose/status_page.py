@@ -14,6 +14,7 @@ from zcs_exporter.alerting.alarm import Alarm, Pending
 from zcs_exporter.alerting.model import AlertRule, Severity, Urgency
 from zcs_exporter.alerting.wording import format_value
 from zcs_exporter.contract import CollectError
+from zcs_exporter.durations import format_wait
 from zcs_exporter.events.entry import Entry
 from zcs_exporter.events.ring import Ring
 from zcs_exporter.expose.facts import Facts, Visible, badge, evidence_line, moment, span, table, word
@@ -205,8 +206,7 @@ def _foreboding(scene: Scene) -> tuple[Severity, str]:
 
 
 def _becomes(pending: Pending) -> str:
-    when = f"in {span(pending.wait)}" if pending.wait >= 1 else "at the next look"
-    return f"{word(pending.severity)} {when}"
+    return f"{word(pending.severity)} {format_wait(pending.wait)}"
 
 
 def _weight(pair: tuple[AlertRule, Alarm]) -> tuple[int, int, float]:
